@@ -30,6 +30,15 @@ pub enum ServerEvent {
         /// Why.
         reason: Arc<str>,
     },
+    /// A TCP connection to `serve` was closed because an HTTP request could not be read: the
+    /// client took longer than the limit `handshake_time`, exceeded those of the headers (status
+    /// 431), or sent something else (status 400).
+    HandshakeFailed {
+        /// The address of the peer.
+        address: IpAddr,
+        /// Why.
+        reason: &'static str,
+    },
     /// A TCP connection was closed at once: there are too many handshakes, in all or from this
     /// address.
     NotAccepted {
@@ -183,6 +192,9 @@ impl fmt::Display for ServerEvent {
                 write!(f, "channel {channel:?}: a handshake")?;
                 from(f, address)?;
                 write!(f, " was refused with {code}: {reason:?}")
+            }
+            Self::HandshakeFailed { address, reason } => {
+                write!(f, "a handshake from {address} failed: {reason}")
             }
             Self::NotAccepted { address } => {
                 write!(

@@ -27,7 +27,7 @@ pub enum SlowMembers {
 /// |---|---|---|---|
 /// | [`message_size`](Self::message_size) | 64 KiB | | 1009 |
 /// | [`header_count`](Self::header_count), [`header_size`](Self::header_size) | 64, 16 KiB | 431 | |
-/// | [`handshake_time`](Self::handshake_time) | 10 s | 408 or 503 | |
+/// | [`handshake_time`](Self::handshake_time) | 10 s | TCP close, or 503 | |
 /// | [`handshakes`](Self::handshakes) (of `serve`) | 1,024 | TCP close | |
 /// | [`connections`](Self::connections) | 10,000 | 503 | 1013 |
 /// | [`connections_per_address`](Self::connections_per_address) | 100 | 429 | 1008 |

@@ -10,6 +10,7 @@ use super::core::Core;
 pub(super) struct OpenHttp {
     core: Arc<Core>,
     is_counted: AtomicBool,
+    has_asked: AtomicBool,
 }
 
 impl OpenHttp {
@@ -18,7 +19,19 @@ impl OpenHttp {
         Arc::new(Self {
             core: Arc::clone(core),
             is_counted: AtomicBool::new(true),
+            has_asked: AtomicBool::new(false),
         })
+    }
+
+    /// A request has come over the connection.
+    pub(super) fn ask(&self) {
+        self.has_asked.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a request has ever come over the connection.
+    pub(super) fn has_asked(&self) -> bool {
+        // ORDERING: it is stored and loaded by the same task.
+        self.has_asked.load(Ordering::Relaxed)
     }
 
     /// The connection has a slot, by which it is counted from now on.

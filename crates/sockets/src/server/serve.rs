@@ -132,11 +132,13 @@ async fn connection(
     router: Router,
     open: Arc<OpenHttp>,
 ) {
+    let asking = Arc::clone(&open);
     let service = service_fn(move |request: hyper::Request<Incoming>| {
+        asking.ask();
         let mut router = router.clone();
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(address));
-        request.extensions_mut().insert(Arc::clone(&open));
+        request.extensions_mut().insert(Arc::clone(&asking));
         async move {
             let response: Result<_, Infallible> = Service::call(&mut router, request).await;
             response
@@ -146,9 +148,15 @@ async fn connection(
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);
-    // What fails here is a client that left, or was too slow or too large for the limits.
     tokio::select! {
-        _ = connection.as_mut() => return,
+        ended = connection.as_mut() => {
+            if let Err(error) = ended
+                && let Some(reason) = unread(&error, open.has_asked())
+            {
+                core.tell_unread(address.ip(), reason);
+            }
+            return;
+        }
         () = core.closing.cancelled() => {}
     }
     // A response that is under way goes out, and no other request is read.
@@ -160,5 +168,19 @@ async fn connection(
     tokio::select! {
         _ = connection => {}
         () = cut => {}
+    }
+}
+
+/// Why a request could not be read. `None` if the client left, or rests after its last request, or
+/// something else failed.
+fn unread(error: &hyper::Error, has_asked: bool) -> Option<&'static str> {
+    if error.is_timeout() {
+        (!has_asked).then_some("its HTTP request took too long")
+    } else if error.is_parse_too_large() {
+        Some("the head of its HTTP request is too large")
+    } else if error.is_parse() {
+        Some("it sent no HTTP/1.1 request")
+    } else {
+        None
     }
 }

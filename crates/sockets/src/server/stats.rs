@@ -16,7 +16,8 @@ counters! {
         joined,
         /// Clients that left a channel, for whatever reason.
         left,
-        /// Handshakes that were refused: by a limit, the origin, or `authorize`.
+        /// Handshakes that were refused: by a limit, the origin, or `authorize`, or because they
+        /// were no HTTP.
         refused,
         /// Messages that clients sent.
         received,

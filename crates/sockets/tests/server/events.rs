@@ -6,6 +6,8 @@ use std::time::Duration;
 use fanfeed::{Receiver, RecvError};
 use fanfeed_sockets::{ChannelEnd, ConnectionEnd, Limits, Message, Request, Server, ServerEvent};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::support::{PATIENCE, echoing, listen, until};
 
@@ -25,6 +27,52 @@ async fn next<T>(
     };
     let found = tokio::time::timeout(PATIENCE, found).await;
     found.unwrap_or_else(|_| panic!("waited in vain: {what}"))
+}
+
+#[tokio::test]
+async fn a_handshake_that_cannot_be_read_is_told() {
+    let limits = Limits::default().handshake_time(Duration::from_millis(500));
+    let server = listen(echoing().limits(limits)).await;
+    let mut events = server.server.events();
+    let large = format!("GET /room HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(20_000));
+    for (sent, reason) in [
+        ("", "took too long"),
+        ("GET /room HTTP/1.1\r\nHo", "took too long"),
+        (&*large, "too large"),
+        ("\u{1} \u{2}\r\n\r\n", "no HTTP"),
+    ] {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(sent.as_bytes()).await.unwrap();
+        let failed = next(&mut events, "it failed", |event| match event {
+            ServerEvent::HandshakeFailed { address, .. } => Some((*address, event.to_string())),
+            _ => None,
+        });
+        let (address, line) = failed.await;
+        assert!(address.is_loopback());
+        assert!(line.contains(reason), "{line}");
+    }
+    assert_eq!(server.server.stats().refused, 4);
+
+    // A page that has been served may rest, and leave.
+    let app = axum::Router::new().route("/", axum::routing::get(|| async { "page" }));
+    let served =
+        Server::builder().limits(Limits::default().handshake_time(Duration::from_millis(100)));
+    let served = served.build().unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let serving = served.clone();
+    tokio::spawn(async move { serving.serve_router(listener, app).await });
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        .await
+        .unwrap();
+    let mut page = Vec::new();
+    let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut page)).await;
+    read.expect("it is closed when it has rested for long")
+        .unwrap();
+    assert!(page.ends_with(b"page"));
+    assert_eq!(served.stats().refused, 0);
 }
 
 #[tokio::test]

@@ -148,7 +148,7 @@ async fn a_slow_handshake_is_given_up() {
             .expect("it is given up");
     }
     assert!(started.elapsed() >= time, "{:?}", started.elapsed());
-    assert_eq!(server.server.stats().refused, 1);
+    until("the two are counted", || server.server.stats().refused == 3).await;
     let mut client = server.join("room").await;
     answers(&mut client).await;
 }
@@ -222,6 +222,7 @@ async fn giant_headers_are_refused() {
             .insert(name, HeaderValue::from_static("1"));
     }
     assert_eq!(server.refused(request).await, 431);
+    until("both are counted", || server.server.stats().refused == 2).await;
     let mut client = server.join("room").await;
     answers(&mut client).await;
 }

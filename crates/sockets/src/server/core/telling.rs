@@ -34,6 +34,13 @@ impl Core {
         });
     }
 
+    /// Tells observers that the HTTP request of a handshake could not be read.
+    pub(in crate::server) fn tell_unread(&self, address: IpAddr, reason: &'static str) {
+        self.counters.refused.add(1);
+        self.observers
+            .tell(|| ServerEvent::HandshakeFailed { address, reason });
+    }
+
     /// Tells observers that a client may not join.
     pub(in crate::server) fn tell_refused(
         &self,
