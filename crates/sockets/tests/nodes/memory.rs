@@ -179,6 +179,19 @@ async fn all_nodes_know_who_is_there() {
     drop(here);
 }
 
+#[tokio::test]
+async fn a_server_that_is_alone_knows_its_own_members() {
+    let alone = listen(echoing()).await;
+    let member = alone.join("room").await;
+    let present = alone.server.presence("room");
+    assert_eq!(present.len(), 1);
+    assert_eq!(
+        (&*present[0].client_id, &*present[0].node),
+        (&*member.id, "")
+    );
+    assert!(alone.server.has_channel_anywhere("room"));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_comes_later_learns_who_is_there() {
     let (broker, nodes) = fleet(1).await;

@@ -33,14 +33,13 @@ impl Server {
         nodes.map_or_else(Vec::new, |nodes| nodes.remote.lock().ids())
     }
 
-    /// The members of a channel, on all nodes.
+    /// The members of a channel, on all nodes, or on this server if it is alone.
     pub fn presence(&self, channel: &str) -> Vec<Presence> {
-        let Some(nodes) = self.core.nodes() else {
-            return Vec::new();
-        };
-        let mut members = nodes.remote.lock().members(channel);
+        let nodes = self.core.nodes();
+        let node = nodes.map_or_else(Arc::default, |nodes| Arc::clone(&nodes.id));
+        let mut members = nodes.map_or_else(Vec::new, |nodes| nodes.remote.lock().members(channel));
         members.extend(self.members(channel).iter().map(|connection| Presence {
-            node: Arc::clone(&nodes.id),
+            node: Arc::clone(&node),
             channel: Arc::clone(connection.shared_channel()),
             client_id: Arc::clone(connection.shared_id()),
             user_id: connection.identity().user_id().into(),

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Presence {
-    /// The node that has its connection.
+    /// The node that has its connection. The empty string for a server that is alone.
     pub node: Arc<str>,
     /// The channel.
     pub channel: Arc<str>,
