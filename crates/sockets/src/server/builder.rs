@@ -1,7 +1,6 @@
 //! Builds servers.
 
 use std::collections::HashMap;
-use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -10,8 +9,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::Server;
-use super::address::{NetworkError, Proxies};
+use super::address::Proxies;
 use super::authorize::{JoinRequest, Refusal};
+use super::build_error::BuildError;
 use super::core::Core;
 use super::event::{Logger, ServerEvent};
 use super::history::Histories;
@@ -37,7 +37,7 @@ pub struct ServerBuilder {
     middleware: Vec<Arc<dyn Middleware>>,
     hooks: Hooks,
     authorize: Option<Authorize>,
-    origins: Origins,
+    origins: Vec<String>,
     proxies: Vec<String>,
     lifetime: Option<Lifetime>,
     error_body: Option<ErrorBody>,
@@ -59,7 +59,7 @@ impl Default for ServerBuilder {
             middleware: Vec::new(),
             hooks: Hooks::default(),
             authorize: None,
-            origins: Origins::default(),
+            origins: Vec::new(),
             proxies: Vec::new(),
             lifetime: None,
             error_body: None,
@@ -122,19 +122,14 @@ impl ServerBuilder {
     }
 
     /// Lets pages of these origins connect, such as `https://example.com`, besides those of the
-    /// server's own host. `*` allows every origin.
+    /// server's own host. `*` allows every origin, and `null` pages that have none, such as those of
+    /// files.
     pub fn allowed_origins<I>(mut self, origins: I) -> Self
     where
         I: IntoIterator,
         I::Item: Into<String>,
     {
-        for origin in origins {
-            let origin = origin.into();
-            self.origins.any |= origin == "*";
-            self.origins
-                .allowed
-                .push(origin.trim_end_matches('/').to_owned());
-        }
+        self.origins.extend(origins.into_iter().map(Into::into));
         self
     }
 
@@ -318,7 +313,8 @@ impl ServerBuilder {
     ///
     /// # Errors
     ///
-    /// If a handler can never be called, a proxy is no address or network, or a limit is 0.
+    /// If a handler can never be called, an origin can never connect, a proxy is no address or
+    /// network, or a limit is 0.
     pub fn build(mut self) -> Result<Server, BuildError> {
         check(&self.limits)?;
         self.limits.clamp_times();
@@ -328,6 +324,7 @@ impl ServerBuilder {
                 .collect::<Result<_, _>>()
                 .map_err(BuildError::Proxy)?,
         );
+        let origins = Origins::new(&self.origins).map_err(BuildError::Origin)?;
         let meters = Meters::registered();
         let mut routes = HashMap::new();
         for (key, handler, audience) in self.handlers {
@@ -365,7 +362,7 @@ impl ServerBuilder {
             limits: self.limits,
             routes,
             authorize: self.authorize,
-            origins: self.origins,
+            origins,
             proxies,
             lifetime: self.lifetime,
             error_body: self.error_body,
@@ -436,66 +433,5 @@ impl fmt::Debug for ServerBuilder {
             .field("limits", &self.limits)
             .field("hooks", &self.hooks)
             .finish_non_exhaustive()
-    }
-}
-
-/// Why a server could not be built.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum BuildError {
-    /// Two handlers have this key. A key has one handler.
-    Twice(String),
-    /// A handler has a key that no message to a handler has: the empty one, or `error`.
-    Key(String),
-    /// A trusted proxy is not an address or a network.
-    Proxy(NetworkError),
-    /// This limit is 0, so that nothing could work. It has to be at least 1.
-    ZeroLimit(&'static str),
-    /// An option of the nodes is wrong, or their thread cannot be started. The text says which and
-    /// why.
-    #[cfg(feature = "nodes")]
-    Nodes(String),
-    /// The thread of the logger cannot be started. The text says why.
-    Logger(String),
-    /// The history has more frames than half of the limit `queue_frames`, so that a client could
-    /// not be given all of them.
-    History {
-        /// What was asked for.
-        frames: usize,
-        /// What the limit allows.
-        most: usize,
-    },
-}
-
-impl fmt::Display for BuildError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Twice(key) => write!(
-                f,
-                "two handlers have the key {key:?}: a key has one handler"
-            ),
-            Self::Key(key) => write!(
-                f,
-                "a handler has the key {key:?}, which no message to a handler has: name another one"
-            ),
-            Self::Proxy(error) => write!(f, "a trusted proxy is not valid: {error}"),
-            Self::ZeroLimit(name) => write!(f, "the limit {name} is 0: it has to be at least 1"),
-            #[cfg(feature = "nodes")]
-            Self::Nodes(text) => write!(f, "the server cannot be a node: {text}"),
-            Self::Logger(text) => write!(f, "the logger has no thread: {text}"),
-            Self::History { frames, most } => write!(
-                f,
-                "the history has {frames} frames, and the limit queue_frames allows {most}: it has to be at least twice the history"
-            ),
-        }
-    }
-}
-
-impl Error for BuildError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            Self::Proxy(error) => Some(error),
-            _ => None,
-        }
     }
 }

@@ -6,11 +6,28 @@ use axum::http::{HeaderMap, Uri, header};
 /// The origins that are allowed besides the server's own host.
 #[derive(Debug, Default)]
 pub(super) struct Origins {
-    pub(super) any: bool,
-    pub(super) allowed: Vec<String>,
+    any: bool,
+    allowed: Vec<String>,
 }
 
 impl Origins {
+    /// # Errors
+    ///
+    /// The first text that is no origin.
+    pub(super) fn new(texts: &[String]) -> Result<Self, String> {
+        let mut origins = Self::default();
+        for text in texts {
+            match text.as_str() {
+                "*" => origins.any = true,
+                _ => match written(text) {
+                    Some(origin) => origins.allowed.push(origin),
+                    None => return Err(text.clone()),
+                },
+            }
+        }
+        Ok(origins)
+    }
+
     /// Whether a request may connect. A client that is no browser sends no origin, and may. A page
     /// may if it comes from the host that the request is for, or from an origin that was allowed.
     pub(super) fn allow(&self, headers: &HeaderMap, uri: &Uri) -> bool {
@@ -39,6 +56,33 @@ impl Origins {
     }
 }
 
+/// An origin as browsers write it: a scheme and a host, and a port unless it is the default.
+fn written(text: &str) -> Option<String> {
+    if text == "null" || text == "file://" {
+        return Some(text.to_owned());
+    }
+    let (scheme, host) = text.split_once("://")?;
+    let host = host.strip_suffix('/').unwrap_or(host);
+    let is_scheme = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+        && scheme
+            .chars()
+            .all(|one| one.is_ascii_alphanumeric() || "+-.".contains(one));
+    let authority: Authority = host.parse().ok()?;
+    // A port that is no number is none of the authority's.
+    let has_port = authority.port_u16().is_some();
+    let is_whole = has_port || authority.host().len() == host.len();
+    if !is_scheme || !is_whole || host.contains(['@', '*']) || authority.host().is_empty() {
+        return None;
+    }
+    let default = match scheme.to_ascii_lowercase().as_str() {
+        "http" => ":80",
+        "https" => ":443",
+        _ => "",
+    };
+    let host = host.strip_suffix(default).unwrap_or(host);
+    Some(format!("{scheme}://{host}"))
+}
+
 /// Whether an origin, such as `https://example.com:8443`, has the host and the port of a `Host`
 /// header. A server behind a proxy that ends TLS does not know the scheme, so the default port of
 /// either scheme may be left out.
@@ -61,7 +105,40 @@ fn is_same_host(origin: &str, host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_same_host;
+    use super::{is_same_host, written};
+
+    #[test]
+    fn what_no_browser_sends_is_no_origin() {
+        for (text, origin) in [
+            ("https://example.com", "https://example.com"),
+            ("https://example.com/", "https://example.com"),
+            ("https://example.com:443", "https://example.com"),
+            ("http://example.com:80/", "http://example.com"),
+            ("http://example.com:443", "http://example.com:443"),
+            ("http://[::1]:8080", "http://[::1]:8080"),
+            ("chrome-extension://abcdef", "chrome-extension://abcdef"),
+            ("null", "null"),
+            ("file://", "file://"),
+        ] {
+            assert_eq!(written(text).as_deref(), Some(origin), "{text}");
+        }
+        for text in [
+            "",
+            "example.com",
+            "https://",
+            "https:///",
+            "://example.com",
+            "https://example.com/path",
+            "https://example.com?query",
+            "https://*.example.com",
+            "https://ada@example.com",
+            "https://münchen.example",
+            "https://a b",
+            "https://example.com:99999",
+        ] {
+            assert_eq!(written(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn the_same_host_has_the_same_port() {

@@ -365,6 +365,10 @@ fn settings_that_cannot_work_are_refused() {
     assert_eq!(error.build().unwrap_err(), BuildError::Key("error".into()));
     let proxy = Server::builder().trusted_proxies(["10.0.0.0/99"]).build();
     assert!(proxy.unwrap_err().to_string().contains("10.0.0.0/99"));
+    let origin = Server::builder().allowed_origins(["https://a.example", "b.example"]);
+    let origin = origin.build().unwrap_err();
+    assert_eq!(origin, BuildError::Origin("b.example".into()));
+    assert!(origin.to_string().contains("https://example.com"));
     let zero = Server::builder().limits(Limits::default().inbox(0)).build();
     assert_eq!(zero.unwrap_err(), BuildError::ZeroLimit("inbox"));
 }
