@@ -141,8 +141,11 @@ impl Reader<'_> {
                 Frame::Text(text) => self.receive(text.as_bytes()).await,
                 Frame::Binary(bytes) => self.receive(&bytes).await,
                 Frame::Close(frame) => {
-                    let code = frame.map(|frame| u16::from(frame.code));
-                    return End::Ended(Ended::Closed { code });
+                    let reason = frame.as_ref().map_or("", |frame| frame.reason.as_str());
+                    return End::Ended(Ended::Closed {
+                        reason: reason.into(),
+                        code: frame.map(|frame| u16::from(frame.code)),
+                    });
                 }
                 // The library answers pings itself.
                 Frame::Ping(_) | Frame::Pong(_) | Frame::Frame(_) => None,

@@ -19,6 +19,8 @@ pub enum Ended {
     Closed {
         /// The code, unless the frame had none.
         code: Option<u16>,
+        /// The server's reason, which may be empty.
+        reason: Arc<str>,
     },
     /// The connection ended without a close frame.
     Eof,
@@ -42,8 +44,17 @@ pub enum Ended {
 impl fmt::Display for Ended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Closed { code: Some(code) } => write!(f, "the server closed with code {code}"),
-            Self::Closed { code: None } => f.write_str("the server closed without a code"),
+            Self::Closed { code: None, .. } => f.write_str("the server closed without a code"),
+            Self::Closed {
+                code: Some(code),
+                reason,
+            } => {
+                write!(f, "the server closed with code {code}")?;
+                match reason.is_empty() {
+                    true => Ok(()),
+                    false => write!(f, ": {reason:?}"),
+                }
+            }
             Self::Eof => f.write_str("the connection ended without a close frame"),
             Self::Failed(error) => write!(f, "the connection failed: {error}"),
             Self::Silent(limit) => write!(f, "the server was silent for {limit:?}"),

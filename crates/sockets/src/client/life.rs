@@ -132,7 +132,7 @@ async fn connections(
 /// to leave. A message over the limit would come again.
 fn is_final(ended: &Ended) -> bool {
     match ended {
-        Ended::Closed { code } => matches!(code, None | Some(1000 | 1005)),
+        Ended::Closed { code, .. } => matches!(code, None | Some(1000 | 1005)),
         Ended::TooLarge(_) => true,
         Ended::Eof
         | Ended::Failed(_)

@@ -193,7 +193,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     pub(crate) async fn close(mut self, code: Option<u16>) {
         let frame = code.map(|code| CloseFrame {
             code: code.into(),
-            reason: "".into(),
+            reason: "the peer's reason".into(),
         });
         self.socket.close(frame).await.expect("the client is there");
         while self.frame().await.is_some() {}

@@ -37,7 +37,7 @@ async fn close_codes_1000_and_none_end_the_membership_and_others_reconnect() {
         peer.close(code).await;
         let reason = within("the end", room.over()).await;
         assert!(
-            matches!(reason, LeaveReason::Ended(Ended::Closed { code: ended }) if ended == code),
+            matches!(reason, LeaveReason::Ended(Ended::Closed { code: ended, .. }) if ended == code),
             "{reason:?}"
         );
         assert!(!client.has_channel("room"));
@@ -54,7 +54,11 @@ async fn close_codes_1000_and_none_end_the_membership_and_others_reconnect() {
         let (_room, peer) = joined(&client, &mut server).await;
         peer.close(Some(code)).await;
         let ended = events.until("the end", disconnected).await;
-        assert_eq!(ended, Ended::Closed { code: Some(code) });
+        let told = format!("the server closed with code {code}: \"the peer's reason\"");
+        assert_eq!(ended.to_string(), told);
+        let reason = "the peer's reason".into();
+        let code = Some(code);
+        assert_eq!(ended, Ended::Closed { code, reason });
         assert!(client.has_channel("room"));
         let mut again = server.peer().await;
         again.welcome("second").await;
@@ -346,7 +350,7 @@ async fn a_server_that_takes_no_client_in_is_given_up() {
                 Ok(next) => peer = next,
                 Err(reason) => {
                     assert!(
-                        matches!(&reason, LeaveReason::Ended(Ended::Closed { code: ended }) if *ended == code)
+                        matches!(&reason, LeaveReason::Ended(Ended::Closed { code: ended, .. }) if *ended == code)
                             || matches!(reason, LeaveReason::Ended(Ended::Eof)),
                         "{reason:?}"
                     );

@@ -138,7 +138,10 @@ fn the_client_comes_back_with_its_headers_unless_it_is_told_to_leave() {
         let reason = room.over().expect("it runs");
         let closed = matches!(
             reason,
-            LeaveReason::Ended(Ended::Closed { code: Some(1000) })
+            LeaveReason::Ended(Ended::Closed {
+                code: Some(1000),
+                ..
+            })
         );
         assert!(closed, "{reason:?}");
         assert!(!client.has_channel("room"));
