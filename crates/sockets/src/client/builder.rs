@@ -22,7 +22,8 @@ use crate::middleware::{Middleware, Next, chain};
 use crate::observe::observed;
 use crate::request::Request;
 use crate::wire::{
-    ErrorMessage, MESSAGE_CHANNEL_CLOSED, MESSAGE_CHANNEL_EXPIRED, MESSAGE_JOIN_SUCCESS, Message,
+    ErrorMessage, MESSAGE_CHANNEL_CLOSED, MESSAGE_CHANNEL_EXPIRED, MESSAGE_ERROR,
+    MESSAGE_JOIN_SUCCESS, Message,
 };
 
 /// What a [`Client`] is built from.
@@ -292,7 +293,7 @@ impl ClientBuilder {
     /// Builds a client whose tasks run in the current tokio runtime.
     ///
     /// # Errors
-    /// If there is no runtime, or a setting cannot be used.
+    /// If there is no runtime, a setting cannot be used, or a listener can never be called.
     pub fn build(self) -> Result<Client, ClientBuildError> {
         let runtime = Handle::try_current().map_err(|_| ClientBuildError::NoRuntime)?;
         self.build_in(runtime)
@@ -301,13 +302,16 @@ impl ClientBuilder {
     /// Builds a client with a thread of its own, for programs without tokio.
     ///
     /// # Errors
-    /// If the thread cannot be started, or a setting cannot be used.
+    /// If the thread cannot be started, a setting cannot be used, or a listener can never be called.
     pub fn build_blocking(self) -> Result<BlockingClient, ClientBuildError> {
         BlockingClient::start(self)
     }
 
     pub(super) fn build_in(mut self, runtime: Handle) -> Result<Client, ClientBuildError> {
         self.settings.check()?;
+        if self.listeners.contains_key(MESSAGE_ERROR) {
+            return Err(ClientBuildError::Key(MESSAGE_ERROR.to_owned()));
+        }
         if self.settings.attempts == Some(0) {
             self.settings.reconnect = None;
         }

@@ -17,6 +17,8 @@ pub enum ClientBuildError {
     /// There is no tokio runtime here. Build the client inside one, or give it one, or build a
     /// [`BlockingClient`](crate::BlockingClient), which has its own.
     NoRuntime,
+    /// A listener has this key, which no message to a listener has.
+    Key(String),
     /// A setting cannot be used.
     BadSetting {
         /// The setting.
@@ -35,6 +37,10 @@ impl fmt::Display for ClientBuildError {
         match self {
             Self::NoRuntime => f.write_str(
                 "there is no tokio runtime here: build the client inside one, or build a blocking client",
+            ),
+            Self::Key(key) => write!(
+                f,
+                "a listener has the key {key:?}, which no message to a listener has: error messages of the server go to `on_server_error`"
             ),
             Self::BadSetting { setting, expected } => {
                 write!(f, "the setting `{setting}` has to be {expected}")

@@ -90,6 +90,15 @@ impl Settings {
             }
         }
         for (setting, bytes) in [
+            ("max_message_bytes", self.max_message),
+            ("max_publish_bytes", self.max_publish),
+        ] {
+            if bytes == 0 {
+                let expected = "at least 1";
+                return Err(ClientBuildError::BadSetting { setting, expected });
+            }
+        }
+        for (setting, bytes) in [
             ("inbox_bytes", self.inbox_bytes),
             ("outbox_bytes", self.outbox_bytes),
         ] {

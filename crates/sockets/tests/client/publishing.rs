@@ -264,3 +264,16 @@ fn a_client_without_a_runtime_says_what_is_missing() {
         .expect_err("no time to answer a ping");
     assert!(error.to_string().contains("silence_timeout"), "{error}");
 }
+
+#[test]
+fn a_client_that_could_not_work_is_not_built() {
+    let never = |_: fanfeed_sockets::Request| async { Ok(None) };
+    for (builder, what) in [
+        (Client::builder().max_message_bytes(0), "max_message_bytes"),
+        (Client::builder().max_publish_bytes(0), "max_publish_bytes"),
+        (Client::builder().listen("error", never), "on_server_error"),
+    ] {
+        let error = builder.build_blocking().expect_err(what).to_string();
+        assert!(error.contains(what), "{error}");
+    }
+}
