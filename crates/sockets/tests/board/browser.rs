@@ -392,6 +392,17 @@ fn what_a_server_sends_is_shown_and_never_run() {
 }
 
 #[test]
+fn an_address_that_is_no_text_chooses_what_it_can() {
+    let board = Board::start(&["--speed", SPEED]);
+    let mut page = Page::open(&board.url("#%zz,ORD"), &DESK);
+    joined(&mut page, 1);
+    assert_eq!(page.evaluate("location.hash"), "#ORD");
+    no_complaint(&mut page);
+    let mut page = Page::open(&board.url("#ORD%2CDFW"), &DESK);
+    joined(&mut page, 2);
+}
+
+#[test]
 fn what_was_sent_is_held_and_counted_meanwhile() {
     let board = Board::start(&["--speed", SPEED]);
     let mut page = open(&board, "ORD,DFW", &DESK);
