@@ -199,8 +199,10 @@ impl Server {
     /// returns when it has ended. The future is the connection: dropping it ends the connection.
     ///
     /// The limits that concern a handshake are up to the application then,
-    /// [`message_size`](Limits::message_size) among them: axum's `WebSocketUpgrade` has settings of
-    /// the same names. A channel id that is refused, or a server that is full, closes the
+    /// [`message_size`](Limits::message_size) among them: axum's `WebSocketUpgrade` has
+    /// `max_message_size` and `max_frame_size`. Its buffers take 128 KiB each unless
+    /// `read_buffer_size` and `write_buffer_size` say less; this crate's own have 4 KiB. A channel
+    /// id that is refused, or a server that is full, closes the
     /// connection with a code.
     pub async fn serve_socket(&self, socket: WebSocket, channel: &str, identity: Identity) {
         match upgrade::check_late(&self.core, channel) {
