@@ -3,7 +3,7 @@
 
 use std::thread;
 
-use fanfeed::{ExclusiveRingFeed, Feed, RingFeed, RingOverflow, Waiting};
+use fanfeed::{ExclusiveRingFeed, Feed, RingFeed, ring};
 
 fn main() {
     one_sender();
@@ -15,8 +15,8 @@ fn one_sender() {
     let mut prices = ExclusiveRingFeed::new(64).expect("64 is a valid capacity");
 
     // The sender waits for these readers, so they miss no price. Each chooses how it waits.
-    let sums = [Waiting::Park, Waiting::Batch].map(|waiting| {
-        let mut reader = prices.subscriber().waiting(waiting).subscribe();
+    let sums = [ring::WaitStrategy::Park, ring::WaitStrategy::Batch].map(|waiting| {
+        let mut reader = prices.subscriber().wait_strategy(waiting).subscribe();
         thread::spawn(move || {
             let mut sum = 0;
             while reader.wait().is_ok() {
@@ -28,7 +28,7 @@ fn one_sender() {
     });
     // The sender does not wait for this reader, which reads nothing before the sender is done.
     let builder = prices.subscriber().name("display");
-    let mut display = builder.overflow(RingOverflow::DropOldest).subscribe();
+    let mut display = builder.overflow(ring::Overflow::DropOldest).subscribe();
 
     let sender = thread::spawn(move || {
         prices.send_batch(1..=999_u64);

@@ -5,7 +5,7 @@
 use std::ops::ControlFlow;
 use std::thread;
 
-use fanfeed::{ExclusiveRingFeed, RingCursor, RingReceiver};
+use fanfeed::{ExclusiveRingFeed, ring};
 
 fn main() {
     let mut orders = ExclusiveRingFeed::new(1024).expect("1,024 is a valid capacity");
@@ -55,7 +55,7 @@ fn main() {
 }
 
 /// Collects orders, and writes them at the end of each batch. Returns how many it wrote.
-fn write(mut reader: RingReceiver<u64>) -> usize {
+fn write(mut reader: ring::Receiver<u64>) -> usize {
     let (mut gathered, mut written) = (Vec::new(), 0);
     while reader.wait().is_ok() {
         let _ = reader.drain_with(|event| {
@@ -72,13 +72,13 @@ fn write(mut reader: RingReceiver<u64>) -> usize {
 
 /// Handles orders until it has handled `last`, and checks that the leaders have passed each.
 fn work_until(
-    engine: &mut RingReceiver<u64>,
-    leaders: &[RingCursor<u64>],
+    engine: &mut ring::Receiver<u64>,
+    leaders: &[ring::Cursor<u64>],
     last: u64,
 ) -> Option<u64> {
     while engine.wait().is_ok() {
         let outcome = engine.drain_with(|event| {
-            let have_passed = |leader: &RingCursor<u64>| match leader.position() {
+            let have_passed = |leader: &ring::Cursor<u64>| match leader.position() {
                 Some(next) => next > event.position(),
                 None => true, // It has ended.
             };

@@ -1,10 +1,14 @@
-//! Longer explanations: the internals, what checks them, and advice for latency-sensitive threads.
+//! Longer explanations: the internals, what checks them, advice for latency-sensitive threads, and
+//! the names of other libraries.
 
 #[doc = include_str!("docs/internals.md")]
 pub mod internals {}
 
 #[doc = include_str!("docs/latency.md")]
 pub mod latency {}
+
+#[doc = include_str!("docs/names.md")]
+pub mod names {}
 
 #[doc = include_str!("docs/ring.md")]
 pub mod ring {}

@@ -36,7 +36,7 @@ impl fmt::Display for CapacityError {
 impl Error for CapacityError {}
 
 /// Why a ring's reader cannot begin at a position
-/// ([`RingSubscriberBuilder::from`](crate::RingSubscriberBuilder::from)).
+/// ([`ring::SubscriberBuilder::from`](crate::ring::SubscriberBuilder::from)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PositionError {
     /// The value at that position was overwritten, or is about to be.

@@ -38,11 +38,12 @@
 //! A ring:
 //!
 //! ```
-//! use fanfeed::{ExclusiveRingFeed, RingOverflow};
+//! use fanfeed::ExclusiveRingFeed;
+//! use fanfeed::ring::Overflow;
 //!
 //! let mut ring = ExclusiveRingFeed::new(1024)?;
 //! let mut readers: Vec<_> = (0..1000).map(|_| ring.subscribe()).collect();
-//! let mut latest = ring.subscriber().overflow(RingOverflow::DropOldest).subscribe();
+//! let mut latest = ring.subscriber().overflow(Overflow::DropOldest).subscribe();
 //!
 //! let first = ring.send(101);
 //! ring.send_batch([102, 103]);
@@ -75,6 +76,8 @@
 //! | to retry a source that fails | [`resubscribe`] |
 //! | to select events by their type, coming from go-ethereum | `TypeMux`; otherwise a feed of an `enum` |
 //!
+//! For names of go-ethereum, crossbeam and tokio, see [`docs::names`].
+//!
 //! # Slow subscribers
 //!
 //! Each subscriber of a feed has its own capacity and its own overflow policy. When its channel is
@@ -88,9 +91,10 @@
 //! [`Subscription::stats`] says which subscribers block sends, how often and for how long.
 //!
 //! The readers of a ring share its capacity. Each reader has its own policy for falling behind
-//! ([`RingOverflow`]). A send waits for a blocking reader that is a whole ring behind. A lossy
+//! ([`ring::Overflow`]). A send waits for a blocking reader that is a whole ring behind. A lossy
 //! reader that is more than seven eighths of the ring behind misses the oldest values and learns
-//! how many, or is disconnected. Each reader also chooses how it waits for values ([`Waiting`]).
+//! how many, or is disconnected. Each reader also chooses how it waits for values
+//! ([`ring::WaitStrategy`]).
 //!
 //! # Order
 //!
@@ -136,17 +140,17 @@
 //!
 //! | forgotten | effect |
 //! |---|---|
-//! | [`Receiver`], [`TypeMuxSubscription`], an iterator that owns one | stays subscribed: under [`Overflow::Block`] it blocks every sender once it is full, until another handle ([`split`](Receiver::split)) unsubscribes it or the feed is closed; its values are not dropped |
-//! | [`RingReceiver`] of a blocking reader | blocks every sender once it is a ring behind, until the same happens |
-//! | [`RingReceiver`] of a reader that drops the oldest or disconnects | blocks no sender, and keeps the ring's memory |
+//! | [`Receiver`], [`mux::Subscription`], an iterator that owns one | stays subscribed: under [`Overflow::Block`] it blocks every sender once it is full, until another handle ([`split`](Receiver::split)) unsubscribes it or the feed is closed; its values are not dropped |
+//! | [`ring::Receiver`] of a blocking reader | blocks every sender once it is a ring behind, until the same happens |
+//! | [`ring::Receiver`] of a reader that drops the oldest or disconnects | blocks no sender, and keeps the ring's memory |
 //! | [`Subscription`] | as if [detached](Subscription::detach); a producer runs on |
 //! | [`Feed`], [`RingFeed`] | the feed does not end by itself; [`close`](Feed::close) ends it |
 //! | [`ExclusiveRingFeed`] | the ring never ends: its readers wait until they are unsubscribed |
 //! | [`SubscriptionScope`] | ends nothing |
 //! | [`Undelivered`] | the subscribers that missed the value never get it, the miss is not reported, and the value is not dropped |
 //! | `SendAsync` | the remaining subscribers never get the value; if it was next in line for room, the send behind it is woken a few milliseconds late |
-//! | `RingSendAsync` | the value is neither sent nor dropped; the send behind it is woken late, as above |
-//! | an iterator that borrows, `RecvAsync`, `RingRecvAsync`, [`Closed`], [`CancelToken`], [`RingHandle`], [`RingCursor`], a weak handle, options | nothing |
+//! | `ring::SendAsync` | the value is neither sent nor dropped; the send behind it is woken late, as above |
+//! | an iterator that borrows, `RecvAsync`, `ring::RecvAsync`, [`Closed`], [`CancelToken`], [`ring::Handle`], [`ring::Cursor`], a weak handle, options | nothing |
 //!
 //! # Trade-offs
 //!
@@ -154,7 +158,7 @@
 //!   into an [`Arc`](std::sync::Arc).
 //! - A send costs some nanoseconds for each subscriber, on the sending thread.
 //! - A feed has no replay: a subscriber gets the values sent after it subscribed. A ring's reader
-//!   can begin with what the ring still holds ([`history`](RingSubscriberBuilder::history)).
+//!   can begin with what the ring still holds ([`history`](ring::SubscriberBuilder::history)).
 //! - A ring clones nothing to send a value, and a send costs nearly the same for one reader and for
 //!   a thousand. The exception: once for each eighth of the ring, a send looks at all readers that
 //!   may miss values. One blocking reader that stops reading blocks all senders, and a value is
@@ -175,9 +179,9 @@
 //!
 //! | feature | adds |
 //! |---|---|
-//! | `async` | [`Receiver`] and [`RingReceiver`] are `Stream`s and have `recv_async`; `tokio::sync::mpsc` senders can be subscribed; `Feed::send_async`, `RingFeed::send_async` |
+//! | `async` | [`Receiver`] and [`ring::Receiver`] are `Stream`s and have `recv_async`; `tokio::sync::mpsc` senders can be subscribed; `Feed::send_async`, `RingFeed::send_async` |
 //! | `tracing` | events for what happens off the fast path: failed subscriptions, blocked sends, closed feeds |
-//! | `serde` | `Serialize` and `Deserialize` for [`Stats`], [`SubscriptionId`], [`Overflow`], [`CarrierOverflow`], [`RingOverflow`], [`Waiting`] |
+//! | `serde` | `Serialize` and `Deserialize` for [`Stats`], [`SubscriptionId`], [`Overflow`], [`CarrierOverflow`], [`ring::Overflow`], [`ring::WaitStrategy`] |
 //!
 //! No feature is on by default. See [`docs`] for the internals, and for advice on latency-sensitive
 //! threads.
@@ -219,9 +223,9 @@ mod subscription;
 mod carrier;
 mod feed;
 mod publish;
-mod ring;
+pub mod ring;
 // Floor 4
-mod mux;
+pub mod mux;
 // Above all floors; no module imports it
 pub mod docs;
 
@@ -242,17 +246,10 @@ pub use feed::{
 pub use feed::{RecvAsync, SendAsync};
 #[allow(deprecated)]
 pub use mux::TypeMux;
-pub use mux::{EventTypes, MuxClosed, TypeMuxEvent, TypeMuxSubscriberBuilder, TypeMuxSubscription};
 pub use overflow::{CarrierOverflow, Overflow};
 pub use publish::Publish;
 pub use resubscribe::{resubscribe, resubscribe_with_error};
-pub use ring::{
-    ExclusiveRingFeed, RingBuilder, RingCursor, RingEvent, RingFeed, RingHandle, RingIntoIter,
-    RingIter, RingOverflow, RingReaderStats, RingReceiver, RingSubscriberBuilder, RingTryIter,
-    Waiting, WeakRingFeed,
-};
-#[cfg(feature = "async")]
-pub use ring::{RingRecvAsync, RingSendAsync};
+pub use ring::{ExclusiveRingFeed, RingFeed, WeakRingFeed};
 pub use scope::SubscriptionScope;
 pub use subscription::{
     CancelToken, Closed, Stats, Subscription, SubscriptionId, SubscriptionSource, SubscriptionState,

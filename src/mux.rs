@@ -1,4 +1,5 @@
-//! Floor 4: `TypeMux`, which delivers events by their type.
+//! The types around `TypeMux`, which delivers events by their type. The mux is deprecated in favour
+//! of [`Feed`](crate::Feed).
 
 // The mux is implemented here. The deprecation is for its users.
 #![allow(deprecated)]
@@ -17,10 +18,10 @@ use std::any::{Any, TypeId};
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 
-pub use builder::TypeMuxSubscriberBuilder;
-pub use closed::MuxClosed;
-pub use event::TypeMuxEvent;
-pub use subscription::TypeMuxSubscription;
+pub use builder::SubscriberBuilder;
+pub use closed::Closed;
+pub use event::Event;
+pub use subscription::Subscription;
 pub use types::EventTypes;
 
 use registry::Registry;
@@ -41,14 +42,14 @@ use types::TypeSet;
 /// - Subscribers share the event; it is not copied.
 /// - Events that one thread posts reach each subscription in the order posted, whatever their
 ///   types.
-/// - A subscription sees no event whose [time](TypeMuxEvent::time) is before the subscription was
+/// - A subscription sees no event whose [time](Event::time) is before the subscription was
 ///   made.
-/// - When [`unsubscribe`](TypeMuxSubscription::unsubscribe) or [`stop`](Self::stop) returns, no
+/// - When [`unsubscribe`](Subscription::unsubscribe) or [`stop`](Self::stop) returns, no
 ///   thread puts anything more on the channel; it ends once every event in it is taken. A post that
 ///   was blocked on it goes on at once, as it does when the receiver is dropped. A channel that the
 ///   caller brought along ends as [`Subscription::unsubscribe`](crate::Subscription::unsubscribe)
 ///   says of its kind.
-/// - After `stop`, a post gives the event back in [`MuxClosed`], and a new subscription has ended
+/// - After `stop`, a post gives the event back in [`Closed`], and a new subscription has ended
 ///   already. Dropping the mux stops it.
 ///
 /// # Differences from go-ethereum
@@ -56,7 +57,7 @@ use types::TypeSet;
 /// A channel of the mux's own holds 1,024 events, as a feed's does, and a post returns once the
 /// event is in it. In go-ethereum, a post returns once every subscriber has received the event, one
 /// after the other. For that behaviour, bring a crossbeam channel of capacity 0 along
-/// ([`subscribe`](TypeMuxSubscriberBuilder::subscribe)). Here a full channel delays no other
+/// ([`subscribe`](SubscriberBuilder::subscribe)). Here a full channel delays no other
 /// subscriber.
 ///
 /// # How it is built
@@ -126,7 +127,7 @@ impl TypeMux {
     /// let _ = mux.subscribe::<(u8, char, u8)>();
     /// ```
     #[track_caller]
-    pub fn subscribe<Types: EventTypes>(&self) -> TypeMuxSubscription {
+    pub fn subscribe<Types: EventTypes>(&self) -> Subscription {
         self.subscriber::<Types>()
             .channel()
             .expect("the default capacity is valid")
@@ -139,8 +140,8 @@ impl TypeMux {
     ///
     /// If a type is listed twice. The message names it.
     #[track_caller]
-    pub fn subscriber<Types: EventTypes>(&self) -> TypeMuxSubscriberBuilder<'_> {
-        TypeMuxSubscriberBuilder::new(&self.registry, TypeSet::of::<Types>())
+    pub fn subscriber<Types: EventTypes>(&self) -> SubscriberBuilder<'_> {
+        SubscriberBuilder::new(&self.registry, TypeSet::of::<Types>())
     }
 
     /// Delivers an event to all subscribers of its type, waits for those that have no room, and
@@ -151,16 +152,17 @@ impl TypeMux {
     ///
     /// # Errors
     ///
-    /// [`MuxClosed`], with the event, if the mux was stopped.
-    pub fn post<E: Any + Send + Sync>(&self, event: E) -> Result<usize, MuxClosed<E>> {
+    /// [`Closed`], with the event, if the mux was stopped.
+    #[doc(alias = "Post")]
+    pub fn post<E: Any + Send + Sync>(&self, event: E) -> Result<usize, Closed<E>> {
         let Ok(feed) = self.registry.feed(TypeId::of::<E>()) else {
-            return Err(MuxClosed::new(event));
+            return Err(Closed::new(event));
         };
         // Not under the lock here either: if the event has no subscribers, its drop runs user code.
         let Some(feed) = feed.filter(|feed| feed.subscriber_count() > 0) else {
             return Ok(0);
         };
-        Ok(since::count_reached(|| feed.send(TypeMuxEvent::new(event))))
+        Ok(since::count_reached(|| feed.send(Event::new(event))))
     }
 
     /// Ends all subscriptions and admits no new ones. Blocked posts go on at once.

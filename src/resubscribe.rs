@@ -99,6 +99,7 @@ where
 /// assert_eq!(rx.recv().unwrap(), None);
 /// assert_eq!(rx.recv().unwrap().as_deref(), Some("the subscription's producer failed: busy"));
 /// ```
+#[doc(alias = "ResubscribeErr")]
 pub fn resubscribe_with_error<F, E>(max: impl Into<Backoff>, mut f: F) -> Subscription
 where
     F: FnMut(CancelToken, Option<SubscriptionError>) -> Result<Subscription, E> + Send + 'static,

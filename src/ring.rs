@@ -1,4 +1,23 @@
-//! Floor 3: `RingFeed`, one ring that all readers share.
+//! The types around [`RingFeed`] and [`ExclusiveRingFeed`]: one ring that all readers share.
+//!
+//! A [`Receiver`] reads values, by reference or as clones. [`SubscriberBuilder`] has its options:
+//! its [`Overflow`], its [`WaitStrategy`], where it begins, and which other readers it follows. A
+//! [`Handle`] subscribes without sending. [`docs::ring`](crate::docs::ring) explains the promises
+//! of a ring.
+//!
+//! ```
+//! use fanfeed::{ExclusiveRingFeed, ring};
+//!
+//! let mut feed = ExclusiveRingFeed::new(8)?;
+//! let mut reader: ring::Receiver<u32> = feed
+//!     .subscriber()
+//!     .overflow(ring::Overflow::DropOldest)
+//!     .wait_strategy(ring::WaitStrategy::Spin)
+//!     .subscribe();
+//! feed.send(7);
+//! assert_eq!(reader.recv(), Ok(7));
+//! # Ok::<(), fanfeed::CapacityError>(())
+//! ```
 
 mod blocked_senders;
 mod builder;
@@ -51,21 +70,21 @@ use crate::publish::Publish;
 
 use claimant::Claimant;
 
-pub use builder::RingSubscriberBuilder;
-pub use cursor::RingCursor;
-pub use event::RingEvent;
+pub use builder::SubscriberBuilder;
+pub use cursor::Cursor;
+pub use event::Event;
 pub use exclusive::ExclusiveRingFeed;
-pub use handle::RingHandle;
-pub use iter::{RingIntoIter, RingIter, RingTryIter};
-pub use monitor::RingReaderStats;
-pub use options::RingBuilder;
-pub use overflow::RingOverflow;
-pub use receiver::RingReceiver;
+pub use handle::Handle;
+pub use iter::{IntoIter, Iter, TryIter};
+pub use monitor::ReaderStats;
+pub use options::Builder;
+pub use overflow::Overflow;
+pub use receiver::Receiver;
 #[cfg(feature = "async")]
-pub use send_async::RingSendAsync;
+pub use send_async::SendAsync;
 #[cfg(feature = "async")]
-pub use stream::RingRecvAsync;
-pub use waiting::Waiting;
+pub use stream::RecvAsync;
+pub use waiting::WaitStrategy;
 
 /// One ring of slots that all readers share. A send takes the same time for one reader and for a
 /// thousand, and no value is cloned.
@@ -80,30 +99,30 @@ pub use waiting::Waiting;
 ///
 /// 1. One total order: every reader sees the same sequence, without gaps that it is not told about.
 ///    Each value has a position, counted from 0.
-/// 2. A [blocking](RingOverflow::Block) reader (the default) is never overwritten: the ring waits
-///    for the slowest one. A reader that [drops the oldest](RingOverflow::DropOldest) never blocks
+/// 2. A [blocking](Overflow::Block) reader (the default) is never overwritten: the ring waits
+///    for the slowest one. A reader that [drops the oldest](Overflow::DropOldest) never blocks
 ///    a sender, not even while it reads. What it received, what it missed and what it
-///    [skipped](RingReceiver::skip_to_newest) always add up to what was sent. A reader that
-///    [disconnects](RingOverflow::Disconnect) ends with an error when it has fallen behind by more
+///    [skipped](Receiver::skip_to_newest) always add up to what was sent. A reader that
+///    [disconnects](Overflow::Disconnect) ends with an error when it has fallen behind by more
 ///    than seven eighths of the ring.
-/// 3. Readers read by reference, in batches ([`RingReceiver::drain`]), or take clones.
+/// 3. Readers read by reference, in batches ([`Receiver::drain`]), or take clones.
 /// 4. Readers come and go while senders run. A reader that leaves, or panics, frees its slots at
 ///    once.
-/// 5. Each reader chooses how it waits ([`Waiting`]). A sender pays for waking only while a reader
-///    may be parked. A sender that waits for room looks for 10 µs before it parks. It looks for up
-///    to 100 µs in all while the readers in its way move on, or if the ring's last wait was that
-///    short.
+/// 5. Each reader chooses how it waits ([`WaitStrategy`]). A sender pays for waking only while a
+///    reader may be parked. A sender that waits for room looks for 10 µs before it parks. It looks
+///    for up to 100 µs in all while the readers in its way move on, or if the ring's last wait was
+///    that short.
 /// 6. Every value is dropped exactly once. Usually this happens a lap later, when another value
 ///    takes its slot: the thread that sends the new value drops the old one, after it has published
 ///    the new one. Otherwise the last sender or reader drops the values when it leaves, even if
-///    other handles remain ([`Subscription`](crate::Subscription), [`RingHandle`],
+///    other handles remain ([`Subscription`](crate::Subscription), [`Handle`],
 ///    [`WeakRingFeed`]). An eighth of the ring that was left to lossy readers while they read keeps
 ///    its values until they have stopped and blocking readers have passed it. Then the last of
 ///    these readers, or the sender, drops them. So there are never more values than the capacity
 ///    plus an eighth of it for each lossy reader that reads. A panic in a drop leaves the ring
 ///    sound. While a sender is left, values stay for readers that come later with
-///    [`history`](RingSubscriberBuilder::history), even if there are no readers. With
-///    [`drop_when_read`](RingBuilder::drop_when_read), the ring drops each value once it was read.
+///    [`history`](SubscriberBuilder::history), even if there are no readers. With
+///    [`drop_when_read`](Builder::drop_when_read), the ring drops each value once it was read.
 /// 7. When [`Subscription::unsubscribe`](crate::Subscription::unsubscribe) returns, the reader's
 ///    next read says `Closed`, and its slots are free. The slots of a `drain` under way are free as
 ///    soon as the `drain` returns.
@@ -163,10 +182,10 @@ impl<T> RingFeed<T> {
         })
     }
 
-    /// Creates a ring with options, made by [`build`](RingBuilder::build) or
-    /// [`build_exclusive`](RingBuilder::build_exclusive).
-    pub fn builder(capacity: usize) -> RingBuilder<T> {
-        RingBuilder::new(capacity)
+    /// Creates a ring with options, made by [`build`](Builder::build) or
+    /// [`build_exclusive`](Builder::build_exclusive).
+    pub fn builder(capacity: usize) -> Builder<T> {
+        Builder::new(capacity)
     }
 
     /// Creates a ring whose first position is `start` instead of 0, for tests of large positions.
@@ -201,7 +220,7 @@ impl<T> RingFeed<T> {
     /// The position and the lag of each reader whose subscription has not ended, for monitoring.
     /// Readers are listed in the order of their slots, which later readers take over from earlier
     /// ones. A close ends all subscriptions, so after it the list is empty, even while readers
-    /// still take what was sent. Their [cursors](RingReceiver::cursor) then say where they are.
+    /// still take what was sent. Their [cursors](Receiver::cursor) then say where they are.
     ///
     /// This takes the lock of subscribing and unsubscribing, for some nanoseconds for each reader.
     /// It stops neither senders nor readers: while they run, the figures of two readers are from
@@ -218,7 +237,7 @@ impl<T> RingFeed<T> {
     /// assert_eq!(lags, [("audit".to_owned(), 0), ("screen".to_owned(), 5)]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn readers(&self) -> Vec<RingReaderStats> {
+    pub fn readers(&self) -> Vec<ReaderStats> {
         self.claimant.core().readers()
     }
 
@@ -242,12 +261,12 @@ impl<T> RingFeed<T> {
     }
 
     /// A handle to subscribe with. It does not keep the ring alive.
-    pub fn handle(&self) -> RingHandle<T> {
-        RingHandle::new(Arc::clone(self.claimant.core()))
+    pub fn handle(&self) -> Handle<T> {
+        Handle::new(Arc::clone(self.claimant.core()))
     }
 }
 
-impl<T> RingBuilder<T> {
+impl<T> Builder<T> {
     /// Builds a ring that many threads may send on.
     ///
     /// # Errors
@@ -275,7 +294,7 @@ impl<T: Send + Sync> RingFeed<T> {
     /// drop panics, the panic propagates; the ring is sound, and the value was sent.
     ///
     /// A send without a timeout panics if it would have to wait for room inside a handler of one of
-    /// the ring's readers ([`RingReceiver::drain`] and similar methods), on the same thread: it
+    /// the ring's readers ([`Receiver::drain`] and similar methods), on the same thread: it
     /// might wait for that reader. It then sends nothing.
     #[inline]
     pub fn send(&self, value: T) -> u64 {
@@ -338,8 +357,8 @@ impl<T: Send + Sync> RingFeed<T> {
     /// # }
     /// ```
     #[cfg(feature = "async")]
-    pub fn send_async(&self, value: T) -> RingSendAsync<'_, T> {
-        RingSendAsync::new(&self.claimant, value)
+    pub fn send_async(&self, value: T) -> SendAsync<'_, T> {
+        SendAsync::new(&self.claimant, value)
     }
 
     /// Sends the values in order, and waits for room. Returns the position after the last value.
@@ -480,14 +499,14 @@ impl<T: Send + Sync> RingFeed<T> {
 impl<T: Send + Sync + 'static> RingFeed<T> {
     /// Subscribes a reader that gets every value sent from now on. Senders wait for it when the
     /// ring is full.
-    pub fn subscribe(&self) -> RingReceiver<T> {
+    pub fn subscribe(&self) -> Receiver<T> {
         self.subscriber().subscribe()
     }
 
     /// Subscribes with options: a name, what happens when the reader falls behind, how it waits,
     /// where it begins.
-    pub fn subscriber(&self) -> RingSubscriberBuilder<'_, T> {
-        RingSubscriberBuilder::new(self.claimant.core())
+    pub fn subscriber(&self) -> SubscriberBuilder<'_, T> {
+        SubscriberBuilder::new(self.claimant.core())
     }
 }
 

@@ -134,6 +134,7 @@ impl Subscription {
     /// let error = subscription.err().recv().unwrap();
     /// assert_eq!(error.to_string(), "the subscription's producer failed: invalid digit found in string");
     /// ```
+    #[doc(alias = "NewSubscription")]
     pub fn spawn<F, E>(producer: F) -> Self
     where
         F: FnOnce(CancelToken) -> Result<(), E> + Send + 'static,
@@ -172,6 +173,7 @@ impl Subscription {
     /// both.closed().wait();
     /// assert_eq!(both.err().recv().unwrap().to_string(), "the subscription's producer failed: no such host");
     /// ```
+    #[doc(alias = "JoinSubscriptions")]
     pub fn join(subscriptions: impl IntoIterator<Item = Subscription>) -> Self {
         let members = subscriptions
             .into_iter()

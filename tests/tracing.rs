@@ -7,7 +7,7 @@
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use fanfeed::{Feed, Overflow, RingFeed, RingOverflow};
+use fanfeed::{Feed, Overflow, RingFeed, ring};
 
 /// What was logged, as text.
 #[derive(Clone, Default)]
@@ -52,7 +52,7 @@ fn what_happens_off_the_fast_path_is_traced_with_the_name_of_the_subscriber() {
 
         let ring = RingFeed::new(1).unwrap();
         let builder = ring.subscriber().name("laggard");
-        let _laggard = builder.overflow(RingOverflow::Disconnect).subscribe();
+        let _laggard = builder.overflow(ring::Overflow::Disconnect).subscribe();
         for value in 0..4 {
             ring.send(value);
         }

@@ -6,8 +6,6 @@
 //! stream only every 0.4 µs), or park. A ring's readers have the names of their ways of waiting;
 //! `Park` is the default.
 
-use fanfeed::Waiting;
-
 use crate::link::{Gathering, Reads, Sends};
 use crate::peers::crossbeam::Crossbeam;
 use crate::peers::crossfire::{Mpsc, Spsc};
@@ -80,8 +78,14 @@ where
     let mut field = vec![
         enter(EXCLUSIVE, "parks, polled").take(ring::exclusive(n)),
         enter(EXCLUSIVE_SPINNING, "spins, polled").take(ring::exclusive_spinning(n)),
-        enter(EXCLUSIVE_BATCH, "parks, Batch").take(ring::exclusive_waiting(n, Waiting::Batch)),
-        enter(EXCLUSIVE_PARK, "parks, Park").take(ring::exclusive_waiting(n, Waiting::Park)),
+        enter(EXCLUSIVE_BATCH, "parks, Batch").take(ring::exclusive_waiting(
+            n,
+            fanfeed::ring::WaitStrategy::Batch,
+        )),
+        enter(EXCLUSIVE_PARK, "parks, Park").take(ring::exclusive_waiting(
+            n,
+            fanfeed::ring::WaitStrategy::Park,
+        )),
         disruptor::single(n, enter(SINGLE, "spins, polled")),
         disruptor::single(
             n,
@@ -106,8 +110,10 @@ where
 {
     vec![
         enter(SHARED, "parks, polled").take(ring::shared(n)),
-        enter(SHARED_BATCH, "parks, Batch").take(ring::shared_waiting(n, Waiting::Batch)),
-        enter(SHARED_PARK, "parks, Park").take(ring::shared_waiting(n, Waiting::Park)),
+        enter(SHARED_BATCH, "parks, Batch")
+            .take(ring::shared_waiting(n, fanfeed::ring::WaitStrategy::Batch)),
+        enter(SHARED_PARK, "parks, Park")
+            .take(ring::shared_waiting(n, fanfeed::ring::WaitStrategy::Park)),
         disruptor::multi(n, enter(MULTI, "spins, polled")),
         disruptor::multi(n, enter(MULTI_GATHERING, "spins, gathers").take_gathering()),
         enter(CROSSFIRE_MPSC, "spins, polled").take(channels::spinning::<Mpsc, _>(n)),

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 pub(crate) const CAPACITY: usize = 1024;
 /// Values of a batch, where batches are sent.
 pub(crate) const BATCH: u64 = 32;
-/// For how long a reader that gathers leaves a running stream alone: what a ring's `Waiting::Batch`
-/// gathers for.
+/// For how long a reader that gathers leaves a running stream alone: what a ring's
+/// `ring::WaitStrategy::Batch` gathers for.
 pub(crate) const GATHERING: Duration = Duration::from_nanos(400);
 
 /// The sending end.

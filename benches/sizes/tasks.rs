@@ -6,7 +6,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::thread;
 
-use fanfeed::{Feed, Receiver, RingFeed, RingReceiver};
+use fanfeed::{Feed, Receiver, RingFeed, ring};
 use fanfeed_benches::pin;
 
 use crate::executor::Executor;
@@ -88,7 +88,7 @@ impl Receives for Receiver<u64> {
     }
 }
 
-impl Receives for RingReceiver<u64> {
+impl Receives for ring::Receiver<u64> {
     async fn next(&mut self) -> u64 {
         self.recv_async().await.expect("the ring is open")
     }

@@ -1,6 +1,6 @@
 //! The counts of a ring's reader.
 
-use fanfeed::{RecvError, RingReceiver, TryRecvError};
+use fanfeed::{RecvError, TryRecvError, ring};
 use loom::thread;
 
 use crate::Token;
@@ -53,7 +53,7 @@ impl Tally {
     }
 
     /// Takes one value, or is told of misses, and waits for that.
-    pub fn recv(&mut self, reader: &mut RingReceiver<Token>) -> Result<(), RecvError> {
+    pub fn recv(&mut self, reader: &mut ring::Receiver<Token>) -> Result<(), RecvError> {
         match reader.recv() {
             Ok(value) => self.take(&value),
             Err(RecvError::Lagged(count)) => self.miss(count),
@@ -63,7 +63,7 @@ impl Tally {
     }
 
     /// Takes one value, or is told of misses, if there is something now.
-    pub fn try_recv(&mut self, reader: &mut RingReceiver<Token>) -> Result<(), TryRecvError> {
+    pub fn try_recv(&mut self, reader: &mut ring::Receiver<Token>) -> Result<(), TryRecvError> {
         match reader.try_recv() {
             Ok(value) => self.take(&value),
             Err(TryRecvError::Lagged(count)) => self.miss(count),
@@ -73,7 +73,7 @@ impl Tally {
     }
 
     /// Hands out what there is now, or is told of misses.
-    pub fn drain(&mut self, reader: &mut RingReceiver<Token>) -> Result<(), TryRecvError> {
+    pub fn drain(&mut self, reader: &mut ring::Receiver<Token>) -> Result<(), TryRecvError> {
         match reader.drain(|value| self.take(value)) {
             Ok(count) => assert_ne!(count, 0, "a drain of nothing"),
             Err(TryRecvError::Lagged(count)) => self.miss(count),
@@ -83,7 +83,7 @@ impl Tally {
     }
 
     /// Takes everything until the end, and waits for it.
-    pub fn recv_all(&mut self, reader: &mut RingReceiver<Token>) -> RecvError {
+    pub fn recv_all(&mut self, reader: &mut ring::Receiver<Token>) -> RecvError {
         loop {
             if let Err(end) = self.recv(reader) {
                 return end;
@@ -92,7 +92,7 @@ impl Tally {
     }
 
     /// Takes everything until the end, without ever parking.
-    pub fn poll_all(&mut self, reader: &mut RingReceiver<Token>) -> TryRecvError {
+    pub fn poll_all(&mut self, reader: &mut ring::Receiver<Token>) -> TryRecvError {
         loop {
             match self.try_recv(reader) {
                 Ok(()) => {}
@@ -103,7 +103,7 @@ impl Tally {
     }
 
     /// Hands out everything until the end, and waits for it.
-    pub fn drain_all(&mut self, reader: &mut RingReceiver<Token>) -> RecvError {
+    pub fn drain_all(&mut self, reader: &mut ring::Receiver<Token>) -> RecvError {
         loop {
             match self.drain(reader) {
                 Ok(()) => {}

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use fanfeed::{RecvError, RingReceiver, TryRecvError};
+use fanfeed::{RecvError, TryRecvError, ring};
 
 use crate::Token;
 
@@ -114,7 +114,7 @@ impl Stream {
     }
 
     /// Takes one value, or is told of misses, and waits for that.
-    pub fn recv(&mut self, reader: &mut RingReceiver<Token>) -> Result<(), RecvError> {
+    pub fn recv(&mut self, reader: &mut ring::Receiver<Token>) -> Result<(), RecvError> {
         match reader.recv() {
             Ok(value) => self.take(value.number()),
             Err(RecvError::Lagged(count)) => self.miss(count),
@@ -125,7 +125,7 @@ impl Stream {
 
     /// Hands out what there is now, or is told of misses. Others may run while a value is looked
     /// at, which stays what it is.
-    pub fn drain(&mut self, reader: &mut RingReceiver<Token>) -> Result<(), TryRecvError> {
+    pub fn drain(&mut self, reader: &mut ring::Receiver<Token>) -> Result<(), TryRecvError> {
         let outcome = reader.drain(|value| {
             let number = value.number();
             shuttle::thread::sleep(std::time::Duration::ZERO);
@@ -141,7 +141,7 @@ impl Stream {
     }
 
     /// Takes everything until the end, one by one.
-    pub fn recv_all(&mut self, reader: &mut RingReceiver<Token>) -> RecvError {
+    pub fn recv_all(&mut self, reader: &mut ring::Receiver<Token>) -> RecvError {
         loop {
             if let Err(end) = self.recv(reader) {
                 return end;
@@ -150,7 +150,7 @@ impl Stream {
     }
 
     /// Hands out everything until the end.
-    pub fn drain_all(&mut self, reader: &mut RingReceiver<Token>) -> RecvError {
+    pub fn drain_all(&mut self, reader: &mut ring::Receiver<Token>) -> RecvError {
         loop {
             if let Err(end) = reader.wait() {
                 return end;

@@ -13,9 +13,7 @@
 
 use std::time::Duration;
 
-use fanfeed::{
-    ExclusiveRingFeed, RecvError, RingFeed, RingOverflow, RingReceiver, TryRecvError, TrySendError,
-};
+use fanfeed::{ExclusiveRingFeed, RecvError, RingFeed, TryRecvError, TrySendError, ring};
 use fanfeed_shuttle_tests::{Ledger, Order, Schedules, Stream, Token, Why};
 use shuttle::thread::{self, JoinHandle};
 
@@ -30,7 +28,7 @@ fn spawn<R: Send + 'static>(
     thread::spawn(move || f(ring, ledger, order))
 }
 
-fn reader(ring: &RingFeed<Token>, overflow: RingOverflow) -> RingReceiver<Token> {
+fn reader(ring: &RingFeed<Token>, overflow: ring::Overflow) -> ring::Receiver<Token> {
     ring.subscriber().overflow(overflow).subscribe()
 }
 
@@ -52,9 +50,9 @@ fn send_batch(numbers: [u32; 3]) -> impl FnOnce(RingFeed<Token>, Ledger, Order) 
 fn everyone(capacity: usize) {
     let (ledger, order) = (Ledger::new(), Order::new());
     let ring = RingFeed::new(capacity).unwrap();
-    let mut blocking = reader(&ring, RingOverflow::Block);
-    let mut lossy = reader(&ring, RingOverflow::DropOldest);
-    let mut cut_off = reader(&ring, RingOverflow::Disconnect);
+    let mut blocking = reader(&ring, ring::Overflow::Block);
+    let mut lossy = reader(&ring, ring::Overflow::DropOldest);
+    let mut cut_off = reader(&ring, ring::Overflow::Disconnect);
     let mut senders = vec![
         spawn(&ring, &ledger, &order, send([10, 11, 12])),
         spawn(&ring, &ledger, &order, send([20, 21, 22])),
@@ -110,11 +108,11 @@ fn everyone(capacity: usize) {
 fn overtaken(capacity: usize) {
     let (ledger, order) = (Ledger::new(), Order::new());
     let ring = RingFeed::new(capacity).unwrap();
-    let readers = [(); 3].map(|()| reader(&ring, RingOverflow::DropOldest));
+    let readers = [(); 3].map(|()| reader(&ring, ring::Overflow::DropOldest));
     let senders =
         [[10, 11, 12], [20, 21, 22]].map(|numbers| spawn(&ring, &ledger, &order, send(numbers)));
     let late = spawn(&ring, &ledger, &order, |ring, _, _| {
-        let options = ring.subscriber().overflow(RingOverflow::DropOldest);
+        let options = ring.subscriber().overflow(ring::Overflow::DropOldest);
         let mut reader = options.history(2).subscribe();
         let mut stream = Stream::new();
         let _ = stream.drain(&mut reader);
@@ -157,7 +155,7 @@ fn visitors(capacity: usize) {
     let mut resident = ring.subscribe();
     let senders =
         [[10, 11, 12], [20, 21, 22]].map(|numbers| spawn(&ring, &ledger, &order, send(numbers)));
-    let visitors = [RingOverflow::Block, RingOverflow::DropOldest].map(|overflow| {
+    let visitors = [ring::Overflow::Block, ring::Overflow::DropOldest].map(|overflow| {
         spawn(&ring, &ledger, &order, move |ring, _, _| {
             let streams = [0, u64::MAX].map(|history| {
                 let options = ring.subscriber().overflow(overflow).history(history);
@@ -184,7 +182,7 @@ fn visitors(capacity: usize) {
         let (overflow, streams) = visitor.join().unwrap();
         for stream in streams {
             order.assert_has(&stream);
-            assert!(overflow == RingOverflow::DropOldest || stream.missed() == 0);
+            assert!(overflow == ring::Overflow::DropOldest || stream.missed() == 0);
         }
     }
     ledger.assert_settled();
@@ -194,7 +192,7 @@ fn visitors(capacity: usize) {
 fn a_close() {
     let (ledger, order) = (Ledger::new(), Order::new());
     let ring = RingFeed::new(2).unwrap();
-    let readers = [(); 2].map(|()| reader(&ring, RingOverflow::Block));
+    let readers = [(); 2].map(|()| reader(&ring, ring::Overflow::Block));
     let senders = [[10, 11, 12], [20, 21, 22]].map(|numbers| {
         spawn(&ring, &ledger, &order, move |ring, ledger, order| {
             for number in numbers {
@@ -274,7 +272,7 @@ fn room_for_all() {
 fn batches(capacity: usize) {
     let (ledger, order) = (Ledger::new(), Order::new());
     let ring = RingFeed::new(capacity).unwrap();
-    let mut readers = [(); 2].map(|()| reader(&ring, RingOverflow::Block));
+    let mut readers = [(); 2].map(|()| reader(&ring, ring::Overflow::Block));
     let senders = [[10, 11, 12], [20, 21, 22], [30, 31, 32]]
         .map(|numbers| spawn(&ring, &ledger, &order, send_batch(numbers)));
     drop(ring);
@@ -336,10 +334,10 @@ fn exclusive(capacity: usize) {
     let mut ring = ExclusiveRingFeed::new(capacity).unwrap();
     let handle = ring.handle();
     let readers = [
-        RingOverflow::Block,
-        RingOverflow::Block,
-        RingOverflow::DropOldest,
-        RingOverflow::Disconnect,
+        ring::Overflow::Block,
+        ring::Overflow::Block,
+        ring::Overflow::DropOldest,
+        ring::Overflow::Disconnect,
     ]
     .map(|overflow| {
         let mut reader = ring.subscriber().overflow(overflow).subscribe();
@@ -354,7 +352,7 @@ fn exclusive(capacity: usize) {
         drop(handle);
         let mut stream = Stream::new();
         let end = stream.recv_all(&mut reader);
-        (RingOverflow::Block, stream, end)
+        (ring::Overflow::Block, stream, end)
     });
     let order = Order::new();
     for number in 0..3 {
@@ -369,13 +367,13 @@ fn exclusive(capacity: usize) {
     for reader in readers {
         let (overflow, stream, end) = reader.join().unwrap();
         match overflow {
-            RingOverflow::Block => order.assert_is(&stream),
-            RingOverflow::DropOldest => {
+            ring::Overflow::Block => order.assert_is(&stream),
+            ring::Overflow::DropOldest => {
                 let all = stream.values().len() as u64 + stream.missed();
                 assert_eq!(all, order.count() as u64);
                 order.assert_has(&stream);
             }
-            RingOverflow::Disconnect => {
+            ring::Overflow::Disconnect => {
                 assert_eq!(order.assert_has(&stream).0.unwrap_or(0), 0);
                 assert!(end == RecvError::Overflowed || stream.values().len() == order.count());
             }

@@ -12,7 +12,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use fanfeed::{RingFeed, RingReceiver};
+use fanfeed::{RingFeed, ring};
 use fanfeed_shuttle_tests::{Ledger, Schedules, Token, Why};
 use shuttle::thread::{self, JoinHandle};
 
@@ -62,7 +62,7 @@ impl Log {
 
 /// A reader, and what it has read.
 struct Stage {
-    reader: RingReceiver<Token>,
+    reader: ring::Receiver<Token>,
     log: Log,
     leaders: Vec<Log>,
 }

@@ -18,11 +18,11 @@ use std::future::Future;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
-use fanfeed::{Feed, RingFeed, RingOverflow, RingReceiver};
+use fanfeed::{Feed, RingFeed, ring};
 use fanfeed_shuttle_tests::{Schedules, Why};
 use shuttle::thread::{self, JoinHandle};
 
-fn full(capacity: usize) -> (RingFeed<u32>, [RingReceiver<u32>; 2]) {
+fn full(capacity: usize) -> (RingFeed<u32>, [ring::Receiver<u32>; 2]) {
     let ring = RingFeed::new(capacity).unwrap();
     let readers = [(); 2].map(|()| ring.subscribe());
     for number in 0..ring.capacity() as u32 {
@@ -41,9 +41,9 @@ fn send(ring: &RingFeed<u32>) -> JoinHandle<()> {
 
 /// A reader that reads these parts, each in one go, if they are there.
 fn read<const N: usize>(
-    mut reader: RingReceiver<u32>,
+    mut reader: ring::Receiver<u32>,
     parts: [usize; N],
-) -> JoinHandle<RingReceiver<u32>> {
+) -> JoinHandle<ring::Receiver<u32>> {
     thread::spawn(move || {
         for part in parts {
             let _ = reader.drain_up_to(part, |_| {});
@@ -53,7 +53,7 @@ fn read<const N: usize>(
 }
 
 /// Takes the remaining values, which makes room for every sender that still waits.
-fn read_the_rest(readers: [JoinHandle<RingReceiver<u32>>; 2]) -> [RingReceiver<u32>; 2] {
+fn read_the_rest(readers: [JoinHandle<ring::Receiver<u32>>; 2]) -> [ring::Receiver<u32>; 2] {
     readers.map(|reader| {
         let mut reader = reader.join().unwrap();
         let _ = reader.drain(|_| {});
@@ -64,7 +64,7 @@ fn read_the_rest(readers: [JoinHandle<RingReceiver<u32>>; 2]) -> [RingReceiver<u
 /// Beside a sender that waits, one inside a lossy reader's handler looks, and gives up at once.
 fn one_gives_up_in_a_handler() {
     let (ring, [one, other]) = full(4);
-    let options = ring.subscriber().overflow(RingOverflow::DropOldest);
+    let options = ring.subscriber().overflow(ring::Overflow::DropOldest);
     let mut lossy = options.subscribe();
     for _ in 0..4 {
         let _ = ring.try_send(9);

@@ -15,7 +15,7 @@ use std::future::Future;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use fanfeed::{RecvError, RingFeed, RingOverflow, RingReceiver, TryRecvError, TrySendError};
+use fanfeed::{RecvError, RingFeed, TryRecvError, TrySendError, ring};
 use fanfeed_shuttle_tests::{Ledger, Schedules, Stream, Token, Why};
 use shuttle::future::block_on;
 use shuttle::thread::{self, JoinHandle};
@@ -50,7 +50,7 @@ fn sent(sender: u32, outcome: Result<u64, TrySendError<Vec<Token>>>) -> usize {
 }
 
 /// Reads everything, and waits for it.
-fn read_all(mut reader: RingReceiver<Token>) -> JoinHandle<Stream> {
+fn read_all(mut reader: ring::Receiver<Token>) -> JoinHandle<Stream> {
     thread::spawn(move || {
         let mut stream = Stream::new();
         assert_eq!(stream.drain_all(&mut reader), RecvError::Closed);
@@ -74,7 +74,7 @@ fn batches(capacity: usize, timeout: Duration) {
     let ledger = Ledger::new();
     let ring = RingFeed::new(capacity).unwrap();
     let strict = read_all(ring.subscribe());
-    let lossy = ring.subscriber().overflow(RingOverflow::DropOldest);
+    let lossy = ring.subscriber().overflow(ring::Overflow::DropOldest);
     let lossy = read_all(lossy.subscribe());
     let senders = [
         spawn(&ring, &ledger, |ring, ledger| {
@@ -103,7 +103,7 @@ fn batches(capacity: usize, timeout: Duration) {
 }
 
 /// A full ring; nothing is left of what fills it when its reader goes on.
-fn full(ledger: &Ledger, capacity: usize) -> (RingFeed<Token>, RingReceiver<Token>) {
+fn full(ledger: &Ledger, capacity: usize) -> (RingFeed<Token>, ring::Receiver<Token>) {
     let ring = RingFeed::new(capacity).unwrap();
     let reader = ring.subscribe();
     for _ in 0..ring.capacity() {
@@ -175,7 +175,7 @@ fn a_task_that_is_dropped() {
 
 /// What a reader that skips each time has had: the values it read, and how many it skipped and
 /// missed.
-fn skip(reader: &mut RingReceiver<Token>) -> (Vec<u32>, u64, u64) {
+fn skip(reader: &mut ring::Receiver<Token>) -> (Vec<u32>, u64, u64) {
     let (mut read, mut skipped, mut missed) = (Vec::new(), 0, 0);
     while reader.wait().is_ok() {
         match reader.skip_to_newest() {
@@ -199,7 +199,7 @@ fn skipping(capacity: usize) {
     let ledger = Ledger::new();
     let ring = RingFeed::new(capacity).unwrap();
     let all = read_all(ring.subscribe());
-    let skippers = [RingOverflow::Block, RingOverflow::DropOldest].map(|overflow| {
+    let skippers = [ring::Overflow::Block, ring::Overflow::DropOldest].map(|overflow| {
         let mut reader = ring.subscriber().overflow(overflow).subscribe();
         thread::spawn(move || skip(&mut reader))
     });

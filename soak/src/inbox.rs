@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use fanfeed::{Receiver, RecvTimeoutError, RingReceiver, TryRecvError};
+use fanfeed::{Receiver, RecvTimeoutError, TryRecvError, ring};
 
 use crate::random::Random;
 use crate::shelf::Shelf;
@@ -35,7 +35,7 @@ pub(crate) enum Rest {
 
 pub(crate) enum Inbox {
     Own(Receiver<Value>),
-    Ring(RingReceiver<Value>),
+    Ring(ring::Receiver<Value>),
     Crossbeam(crossbeam_channel::Receiver<Value>),
     Std(mpsc::Receiver<Value>),
     Tokio(tokio::sync::mpsc::Receiver<Value>),
@@ -138,7 +138,7 @@ fn read_own(
 }
 
 fn read_ring(
-    receiver: &mut RingReceiver<Value>,
+    receiver: &mut ring::Receiver<Value>,
     wait: Duration,
     random: &mut Random,
     f: &mut dyn FnMut(Got<'_>),
@@ -180,7 +180,7 @@ fn read_ring(
 
 /// Reads a batch, and stops at one of its values.
 fn read_batch(
-    receiver: &mut RingReceiver<Value>,
+    receiver: &mut ring::Receiver<Value>,
     stop: u64,
     f: &mut dyn FnMut(Got<'_>),
 ) -> Result<(), TryRecvError> {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fanfeed::{ExclusiveRingFeed, RingCursor, RingFeed, RingHandle};
+use fanfeed::{ExclusiveRingFeed, RingFeed, ring};
 
 use crate::marks::Marks;
 use crate::random::Random;
@@ -23,9 +23,9 @@ struct Generation {
     world: &'static World,
     marks: Marks,
     order: Order,
-    handle: RingHandle<Value>,
+    handle: ring::Handle<Value>,
     /// Readers that others may follow; some of them are gone.
-    leaders: Mutex<Vec<RingCursor<Value>>>,
+    leaders: Mutex<Vec<ring::Cursor<Value>>>,
     capacity: u64,
     /// Senders are to stop.
     stop: AtomicBool,

@@ -215,12 +215,12 @@
 //!
 //! ```compile_fail,E0277
 //! struct Mine;
-//! impl fanfeed::EventTypes for Mine {}
+//! impl fanfeed::mux::EventTypes for Mine {}
 //! ```
 //!
 //! ```
 //! struct Mine;
-//! fn takes<Types: fanfeed::EventTypes>() {}
+//! fn takes<Types: fanfeed::mux::EventTypes>() {}
 //! takes::<(Mine,)>();
 //! ```
 //!

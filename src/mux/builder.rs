@@ -6,13 +6,12 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 
 use super::channel;
-use super::event::TypeMuxEvent;
+use super::event::Event;
 use super::registry::Registry;
-use super::subscription::TypeMuxSubscription;
+use super::subscription::Subscription;
 use super::types::TypeSet;
 use crate::carrier::Carrier;
 use crate::error::CapacityError;
-use crate::subscription::Subscription;
 
 /// The capacity of a channel if the caller sets none; the same as for a feed's own channel.
 const DEFAULT_CAPACITY: usize = 1024;
@@ -40,7 +39,7 @@ const MAX_CAPACITY: usize = 1 << 30;
 /// ```
 #[derive(Clone)]
 #[must_use = "options do nothing until `channel` or `subscribe` is called"]
-pub struct TypeMuxSubscriberBuilder<'m> {
+pub struct SubscriberBuilder<'m> {
     registry: &'m Registry,
     types: TypeSet,
     name: Option<Arc<str>>,
@@ -48,10 +47,10 @@ pub struct TypeMuxSubscriberBuilder<'m> {
 }
 
 // Plain options, and the mux, which is unwind-safe.
-impl UnwindSafe for TypeMuxSubscriberBuilder<'_> {}
-impl RefUnwindSafe for TypeMuxSubscriberBuilder<'_> {}
+impl UnwindSafe for SubscriberBuilder<'_> {}
+impl RefUnwindSafe for SubscriberBuilder<'_> {}
 
-impl<'m> TypeMuxSubscriberBuilder<'m> {
+impl<'m> SubscriberBuilder<'m> {
     pub(super) fn new(registry: &'m Registry, types: TypeSet) -> Self {
         Self {
             registry,
@@ -94,13 +93,13 @@ impl<'m> TypeMuxSubscriberBuilder<'m> {
     /// # Errors
     ///
     /// If the capacity is 0 or more than 2^30.
-    pub fn channel(self) -> Result<TypeMuxSubscription, CapacityError> {
+    pub fn channel(self) -> Result<Subscription, CapacityError> {
         if !(1..=MAX_CAPACITY).contains(&self.capacity) {
             return Err(CapacityError::new(self.capacity, MAX_CAPACITY));
         }
         let (sender, receiver) = channel::bounded(self.capacity);
         let subscription = self.subscribe(sender);
-        Ok(TypeMuxSubscription::new(subscription, receiver))
+        Ok(Subscription::new(subscription, receiver))
     }
 
     /// Subscribes a channel that the caller brings along, such as a crossbeam channel, whose
@@ -113,15 +112,15 @@ impl<'m> TypeMuxSubscriberBuilder<'m> {
     ///
     /// If the mux was stopped, the subscription has ended already, and the carrier has been
     /// dropped.
-    pub fn subscribe<C: Carrier<TypeMuxEvent> + Clone + 'static>(self, carrier: C) -> Subscription {
+    pub fn subscribe<C: Carrier<Event> + Clone + 'static>(self, carrier: C) -> crate::Subscription {
         self.registry.subscribe(&self.types, self.name, carrier)
     }
 }
 
-impl fmt::Debug for TypeMuxSubscriberBuilder<'_> {
+impl fmt::Debug for SubscriberBuilder<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let types: Vec<_> = self.types.names().collect();
-        f.debug_struct("TypeMuxSubscriberBuilder")
+        f.debug_struct("SubscriberBuilder")
             .field("types", &types)
             .field("name", &self.name)
             .field("capacity", &self.capacity)

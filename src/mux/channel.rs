@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use crossbeam_utils::Backoff;
 
-use super::event::TypeMuxEvent;
+use super::event::Event;
 use crate::carrier::{Carrier, Room, Sealed};
 use crate::error::{RecvTimeoutError, TrySendError};
 use crate::sync::{AtomicUsize, MODELLED, Mutex, Ordering, mutant};
@@ -34,7 +34,7 @@ struct Shared {
 
 #[derive(Default)]
 struct Queue {
-    events: VecDeque<TypeMuxEvent>,
+    events: VecDeque<Event>,
     /// Set when the receiver is gone, or all senders are gone, or one of them was disconnected.
     closed: bool,
     /// The receiver's waker, while it waits for an event.
@@ -85,8 +85,8 @@ impl Drop for Sending {
     }
 }
 
-impl Carrier<TypeMuxEvent> for Sender {
-    fn try_send(&self, event: TypeMuxEvent) -> Result<(), TrySendError<TypeMuxEvent>> {
+impl Carrier<Event> for Sender {
+    fn try_send(&self, event: Event) -> Result<(), TrySendError<Event>> {
         let shared = &*self.0.0;
         let receiver = {
             let mut queue = shared.queue.lock();
@@ -149,16 +149,16 @@ pub(super) struct Receiver(Arc<Shared>);
 impl Receiver {
     /// The next event, if there is one now; `None` once the channel has ended and every event is
     /// taken.
-    pub(super) fn try_recv(&mut self) -> Poll<Option<TypeMuxEvent>> {
+    pub(super) fn try_recv(&mut self) -> Poll<Option<Event>> {
         self.take(None)
     }
 
     /// The next event, if there is one now. Otherwise registers the task's waker.
-    pub(super) fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Option<TypeMuxEvent>> {
+    pub(super) fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Option<Event>> {
         self.take(Some(context.waker()))
     }
 
-    fn take(&mut self, waker: Option<&Waker>) -> Poll<Option<TypeMuxEvent>> {
+    fn take(&mut self, waker: Option<&Waker>) -> Poll<Option<Event>> {
         // Cloned and dropped outside the lock, because that runs user code.
         let mut waker = waker.cloned();
         let event = {
@@ -182,10 +182,7 @@ impl Receiver {
     }
 
     /// Waits for the next event, until `deadline` if there is one.
-    pub(super) fn recv(
-        &mut self,
-        deadline: Option<Instant>,
-    ) -> Result<TypeMuxEvent, RecvTimeoutError> {
+    pub(super) fn recv(&mut self, deadline: Option<Instant>) -> Result<Event, RecvTimeoutError> {
         // An event that comes in the next few microseconds is received without parking, and without
         // taking the lock from the thread that posts it.
         let backoff = Backoff::new();
@@ -236,7 +233,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::{Context, Poll, Wake, Waker};
 
-    use super::{Carrier, Room, TypeMuxEvent, bounded};
+    use super::{Carrier, Event, Room, bounded};
 
     #[derive(Default)]
     struct Woken(AtomicUsize);
@@ -261,9 +258,9 @@ mod tests {
         let (sender, mut receiver) = bounded(1);
         let posts = [(); 4].map(|()| waker());
         let woken = || posts.each_ref().map(|(woken, _)| times(woken));
-        let full = || sender.try_send(TypeMuxEvent::new(1)).unwrap_err().is_full();
+        let full = || sender.try_send(Event::new(1)).unwrap_err().is_full();
         assert_eq!(sender.poll_room(&posts[0].1), Room::Ready);
-        sender.try_send(TypeMuxEvent::new(0)).unwrap();
+        sender.try_send(Event::new(0)).unwrap();
         assert!(full());
         for (_, waker) in &posts {
             assert_eq!(sender.poll_room(waker), Room::Waking);
@@ -273,7 +270,7 @@ mod tests {
         assert_eq!(woken(), [1, 0, 0, 0], "the first in line alone");
 
         // Another post has taken the place. The first keeps its own place in line.
-        sender.try_send(TypeMuxEvent::new(0)).unwrap();
+        sender.try_send(Event::new(0)).unwrap();
         assert_eq!(sender.poll_room(&posts[0].1), Room::Waking);
         assert!(receiver.try_recv().is_ready());
         assert_eq!(woken(), [1, 0, 0, 0], "the first in line alone");
@@ -282,7 +279,7 @@ mod tests {
         sender.forget_waker(&posts[0].1);
         assert_eq!(woken(), [0, 1, 0, 0]);
         // The second post is served, and leaves no room.
-        sender.try_send(TypeMuxEvent::new(0)).unwrap();
+        sender.try_send(Event::new(0)).unwrap();
         sender.forget_waker(&posts[1].1);
         assert_eq!(woken(), [0; 4]);
         // A post that was not woken has no wake-up to pass on.
@@ -291,12 +288,7 @@ mod tests {
 
         drop(receiver);
         assert_eq!(woken(), [0, 0, 0, 1]);
-        assert!(
-            sender
-                .try_send(TypeMuxEvent::new(3))
-                .unwrap_err()
-                .is_closed()
-        );
+        assert!(sender.try_send(Event::new(3)).unwrap_err().is_closed());
         assert_eq!(sender.poll_room(&posts[0].1), Room::Ready);
         sender.forget_waker(&posts[3].1);
         assert!(sender.0.0.blocked.lock().is_empty());
@@ -310,8 +302,8 @@ mod tests {
         let (woken, waker) = waker();
         let mut context = Context::from_waker(&waker);
         assert!(receiver.poll_recv(&mut context).is_pending());
-        sender.try_send(TypeMuxEvent::new(0)).unwrap();
-        sender.try_send(TypeMuxEvent::new(1)).unwrap();
+        sender.try_send(Event::new(0)).unwrap();
+        sender.try_send(Event::new(1)).unwrap();
         assert_eq!(times(&woken), 1, "once");
         assert!(receiver.poll_recv(&mut context).is_ready());
         assert!(receiver.try_recv().is_ready());

@@ -5,9 +5,10 @@ use std::fmt;
 
 /// The mux was stopped. This gives the event back.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct MuxClosed<E>(E);
+#[doc(alias = "ErrMuxClosed")]
+pub struct Closed<E>(E);
 
-impl<E> MuxClosed<E> {
+impl<E> Closed<E> {
     pub(super) fn new(event: E) -> Self {
         Self(event)
     }
@@ -18,16 +19,16 @@ impl<E> MuxClosed<E> {
     }
 }
 
-impl<E> fmt::Debug for MuxClosed<E> {
+impl<E> fmt::Debug for Closed<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("MuxClosed(..)")
+        f.write_str("Closed(..)")
     }
 }
 
-impl<E> fmt::Display for MuxClosed<E> {
+impl<E> fmt::Display for Closed<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the mux was stopped")
     }
 }
 
-impl<E> Error for MuxClosed<E> {}
+impl<E> Error for Closed<E> {}

@@ -14,12 +14,13 @@ use std::time::Instant;
 /// event that is older than itself. If the time of day matters, put a
 /// [`SystemTime`](std::time::SystemTime) into the event.
 #[derive(Clone)]
-pub struct TypeMuxEvent {
+#[doc(alias = "TypeMuxEvent")]
+pub struct Event {
     time: Instant,
     data: Arc<dyn Any + Send + Sync>,
 }
 
-impl TypeMuxEvent {
+impl Event {
     /// An event posted now.
     pub(super) fn new<E: Any + Send + Sync>(event: E) -> Self {
         Self {
@@ -55,15 +56,13 @@ impl TypeMuxEvent {
     /// `self`, if the event is of another type.
     pub fn downcast<E: Any + Send + Sync>(self) -> Result<Arc<E>, Self> {
         let time = self.time;
-        self.data
-            .downcast()
-            .map_err(|data| TypeMuxEvent { time, data })
+        self.data.downcast().map_err(|data| Event { time, data })
     }
 }
 
-impl fmt::Debug for TypeMuxEvent {
+impl fmt::Debug for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TypeMuxEvent")
+        f.debug_struct("Event")
             .field("time", &self.time)
             .finish_non_exhaustive()
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::event::TypeMuxEvent;
+use super::event::Event;
 use super::since::Since;
 use super::source::Group;
 use super::types::TypeSet;
@@ -24,7 +24,7 @@ pub(super) struct Registry {
 struct Feeds {
     stopped: bool,
     /// A sorted map, because a mux has few types, and comparing a few numbers beats hashing one.
-    by_type: BTreeMap<TypeId, Arc<Feed<TypeMuxEvent>>>,
+    by_type: BTreeMap<TypeId, Arc<Feed<Event>>>,
 }
 
 impl Registry {
@@ -36,10 +36,7 @@ impl Registry {
 
     /// The feed of a type, if the type has been subscribed to. `Err` once stopped.
     #[inline]
-    pub(super) fn feed(
-        &self,
-        event_type: TypeId,
-    ) -> Result<Option<Arc<Feed<TypeMuxEvent>>>, Stopped> {
+    pub(super) fn feed(&self, event_type: TypeId) -> Result<Option<Arc<Feed<Event>>>, Stopped> {
         let feeds = self.feeds.read();
         if feeds.stopped {
             return Err(Stopped);
@@ -48,7 +45,7 @@ impl Registry {
     }
 
     /// The feeds of these types. Makes those that do not exist. `Err` once stopped.
-    fn feeds_of(&self, types: &TypeSet) -> Result<Vec<Arc<Feed<TypeMuxEvent>>>, Stopped> {
+    fn feeds_of(&self, types: &TypeSet) -> Result<Vec<Arc<Feed<Event>>>, Stopped> {
         // Dropped after the lock is released, because they may still hold carriers that have ended.
         let mut unused = Vec::new();
         let mut feeds = self.feeds.write();
@@ -81,7 +78,7 @@ impl Registry {
         carrier: C,
     ) -> Subscription
     where
-        C: Carrier<TypeMuxEvent> + Clone + 'static,
+        C: Carrier<Event> + Clone + 'static,
     {
         let Ok(feeds) = self.feeds_of(types) else {
             return Group::ended(name);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
-use super::event::TypeMuxEvent;
+use super::event::Event;
 use crate::carrier::{Carrier, Room, Sealed};
 use crate::error::TrySendError;
 use crate::sync::{AtomicU64, Ordering, thread_local};
@@ -56,8 +56,8 @@ impl<C> Since<C> {
     }
 }
 
-impl<C: Carrier<TypeMuxEvent>> Carrier<TypeMuxEvent> for Since<C> {
-    fn try_send(&self, event: TypeMuxEvent) -> Result<(), TrySendError<TypeMuxEvent>> {
+impl<C: Carrier<Event>> Carrier<Event> for Since<C> {
+    fn try_send(&self, event: Event) -> Result<(), TrySendError<Event>> {
         if event.time() < self.since {
             self.passed_over.fetch_add(1, Ordering::Relaxed);
             PASSED_OVER.with(|passed| passed.set(passed.get() + 1));
@@ -80,7 +80,7 @@ impl<C: Carrier<TypeMuxEvent>> Carrier<TypeMuxEvent> for Since<C> {
 
     /// Only an event that found the channel full is sent there directly, and that event is not too
     /// old.
-    fn as_crossbeam(&self) -> Option<&crossbeam_channel::Sender<TypeMuxEvent>> {
+    fn as_crossbeam(&self) -> Option<&crossbeam_channel::Sender<Event>> {
         self.carrier.as_crossbeam()
     }
 
@@ -110,8 +110,8 @@ mod tests {
         }
     }
 
-    impl Carrier<TypeMuxEvent> for &Asked {
-        fn try_send(&self, _: TypeMuxEvent) -> Result<(), TrySendError<TypeMuxEvent>> {
+    impl Carrier<Event> for &Asked {
+        fn try_send(&self, _: Event) -> Result<(), TrySendError<Event>> {
             self.note("sent");
             Ok(())
         }
@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn events_older_than_the_subscription_are_passed_over() {
         let asked = Asked::default();
-        let event = TypeMuxEvent::new(());
+        let event = Event::new(());
         let later = event.time() + Duration::from_nanos(1);
         let (carrier, passed_over) = since(&asked, event.time());
         assert!(
@@ -172,7 +172,7 @@ mod tests {
     #[test]
     fn a_send_inside_a_send_leaves_the_outer_count_unchanged() {
         let asked = Asked::default();
-        let event = TypeMuxEvent::new(());
+        let event = Event::new(());
         let (carrier, _) = since(&asked, event.time() + Duration::from_nanos(1));
         let pass_over = |times| (0..times).for_each(|_| carrier.try_send(event.clone()).unwrap());
         let outer = count_reached(|| {

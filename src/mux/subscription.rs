@@ -6,9 +6,9 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use super::channel::Receiver;
-use super::event::TypeMuxEvent;
+use super::event::Event;
 use crate::error::{RecvError, RecvTimeoutError, TryRecvError};
-use crate::subscription::{Stats, Subscription};
+use crate::subscription::Stats;
 #[cfg(feature = "async")]
 use crate::wait::{not_completed, poll_turn};
 
@@ -38,18 +38,19 @@ use crate::wait::{not_completed, poll_turn};
 /// # Ok::<(), RecvError>(())
 /// ```
 #[must_use = "dropping it unsubscribes"]
-pub struct TypeMuxSubscription {
+#[doc(alias = "TypeMuxSubscription")]
+pub struct Subscription {
     // Dropped first, so that no event comes after the channel is emptied.
-    subscription: Subscription,
+    subscription: crate::Subscription,
     receiver: Receiver,
 }
 
 // An event has left the channel before user code sees it.
-impl UnwindSafe for TypeMuxSubscription {}
-impl RefUnwindSafe for TypeMuxSubscription {}
+impl UnwindSafe for Subscription {}
+impl RefUnwindSafe for Subscription {}
 
-impl TypeMuxSubscription {
-    pub(super) fn new(subscription: Subscription, receiver: Receiver) -> Self {
+impl Subscription {
+    pub(super) fn new(subscription: crate::Subscription, receiver: Receiver) -> Self {
         Self {
             subscription,
             receiver,
@@ -61,7 +62,8 @@ impl TypeMuxSubscription {
     /// # Errors
     ///
     /// [`RecvError::Closed`] once the subscription has ended and every event is taken.
-    pub fn recv(&mut self) -> Result<TypeMuxEvent, RecvError> {
+    #[doc(alias = "Chan")]
+    pub fn recv(&mut self) -> Result<Event, RecvError> {
         // Without a deadline there is no timeout.
         self.receiver.recv(None).map_err(|_| RecvError::Closed)
     }
@@ -72,7 +74,7 @@ impl TypeMuxSubscription {
     ///
     /// [`TryRecvError::Empty`] if there is none, [`TryRecvError::Closed`] once the subscription has
     /// ended and every event is taken.
-    pub fn try_recv(&mut self) -> Result<TypeMuxEvent, TryRecvError> {
+    pub fn try_recv(&mut self) -> Result<Event, TryRecvError> {
         match self.receiver.try_recv() {
             Poll::Ready(Some(event)) => Ok(event),
             Poll::Ready(None) => Err(TryRecvError::Closed),
@@ -86,7 +88,7 @@ impl TypeMuxSubscription {
     ///
     /// [`RecvTimeoutError::Timeout`] if no event came, [`RecvTimeoutError::Closed`] once the
     /// subscription has ended and every event is taken.
-    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<TypeMuxEvent, RecvTimeoutError> {
+    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Event, RecvTimeoutError> {
         // A deadline beyond the range of the clock is no deadline.
         self.receiver.recv(Instant::now().checked_add(timeout))
     }
@@ -96,18 +98,18 @@ impl TypeMuxSubscription {
     /// # Errors
     ///
     /// As for [`recv_timeout`](Self::recv_timeout).
-    pub fn recv_deadline(&mut self, deadline: Instant) -> Result<TypeMuxEvent, RecvTimeoutError> {
+    pub fn recv_deadline(&mut self, deadline: Instant) -> Result<Event, RecvTimeoutError> {
         self.receiver.recv(Some(deadline))
     }
 
     /// An iterator that waits for each event. It ends when the subscription has ended and every
     /// event is taken.
-    pub fn iter(&mut self) -> impl Iterator<Item = TypeMuxEvent> {
+    pub fn iter(&mut self) -> impl Iterator<Item = Event> {
         std::iter::from_fn(|| self.recv().ok())
     }
 
     /// An iterator over the events that are there. It ends where there is none, without waiting.
-    pub fn try_iter(&mut self) -> impl Iterator<Item = TypeMuxEvent> {
+    pub fn try_iter(&mut self) -> impl Iterator<Item = Event> {
         std::iter::from_fn(|| self.try_recv().ok())
     }
 
@@ -127,8 +129,8 @@ impl TypeMuxSubscription {
         self.receiver.capacity()
     }
 
-    /// Ends the subscription: see [`Subscription::unsubscribe`]. A post that was blocked on it goes
-    /// on at once.
+    /// Ends the subscription: see [`Subscription::unsubscribe`](crate::Subscription::unsubscribe).
+    /// A post that was blocked on it goes on at once.
     pub fn unsubscribe(&self) {
         self.subscription.unsubscribe();
     }
@@ -140,7 +142,7 @@ impl TypeMuxSubscription {
     }
 
     /// The subscription of this channel.
-    pub fn subscription(&self) -> &Subscription {
+    pub fn subscription(&self) -> &crate::Subscription {
         &self.subscription
     }
 
@@ -152,20 +154,20 @@ impl TypeMuxSubscription {
     /// Returns the receiver, and a handle of its subscription for a scope or another thread.
     /// Dropping either ends the subscription; the receiver can then still take what is in the
     /// channel.
-    pub fn split(self) -> (Self, Subscription) {
+    pub fn split(self) -> (Self, crate::Subscription) {
         let subscription = self.subscription.share();
         (self, subscription)
     }
 }
 
 #[cfg(feature = "async")]
-impl futures_core::Stream for TypeMuxSubscription {
-    type Item = TypeMuxEvent;
+impl futures_core::Stream for Subscription {
+    type Item = Event;
 
     fn poll_next(
         self: std::pin::Pin<&mut Self>,
         context: &mut std::task::Context<'_>,
-    ) -> Poll<Option<TypeMuxEvent>> {
+    ) -> Poll<Option<Event>> {
         if poll_turn(context, std::ptr::from_ref(&*self).cast()).is_pending() {
             return Poll::Pending;
         }
@@ -177,9 +179,9 @@ impl futures_core::Stream for TypeMuxSubscription {
     }
 }
 
-impl fmt::Debug for TypeMuxSubscription {
+impl fmt::Debug for Subscription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TypeMuxSubscription")
+        f.debug_struct("Subscription")
             .field("subscription", &self.subscription)
             .field("len", &self.len())
             .field("capacity", &self.capacity())

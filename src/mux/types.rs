@@ -9,7 +9,7 @@ use std::any::{Any, TypeId, type_name};
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a tuple of event types",
     note = "a single type of events is written `(Event,)`",
-    note = "at most twelve types fit; `TypeMuxSubscriberBuilder::and` adds more",
+    note = "at most twelve types fit; `SubscriberBuilder::and` adds more",
     note = "each type must be `'static + Send + Sync`, as a posted event must be"
 )]
 pub trait EventTypes: sealed::Sealed {}

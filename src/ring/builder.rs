@@ -7,11 +7,11 @@ use std::sync::Arc;
 use crate::error::{FollowError, PositionError};
 
 use super::core::{Begin, Core, Joining};
-use super::cursor::RingCursor;
+use super::cursor::Cursor;
 use super::member::Member;
-use super::overflow::RingOverflow;
-use super::receiver::RingReceiver;
-use super::waiting::Waiting;
+use super::overflow::Overflow;
+use super::receiver::Receiver;
+use super::waiting::WaitStrategy;
 
 /// Options of a new reader, from [`RingFeed::subscriber`](crate::RingFeed::subscriber).
 ///
@@ -19,10 +19,11 @@ use super::waiting::Waiting;
 /// from](Self::from), so that subscribing can fail.
 ///
 /// ```
-/// use fanfeed::{ExclusiveRingFeed, RingOverflow, TryRecvError};
+/// use fanfeed::ring::Overflow;
+/// use fanfeed::{ExclusiveRingFeed, TryRecvError};
 ///
 /// let mut ring = ExclusiveRingFeed::new(8)?;
-/// let mut latest = ring.subscriber().name("latest").overflow(RingOverflow::DropOldest).subscribe();
+/// let mut latest = ring.subscriber().name("latest").overflow(Overflow::DropOldest).subscribe();
 /// ring.send_batch(0..10);
 /// assert_eq!(latest.try_recv(), Err(TryRecvError::Lagged(2)));
 /// assert_eq!(latest.try_recv(), Ok(2));
@@ -47,26 +48,26 @@ use super::waiting::Waiting;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[must_use = "options do nothing until `subscribe` is called"]
-pub struct RingSubscriberBuilder<'r, T, B = ()> {
+pub struct SubscriberBuilder<'r, T, B = ()> {
     core: &'r Arc<Core<T>>,
     joining: Joining,
     leaders: Vec<Arc<Member<T>>>,
-    waiting: Waiting,
+    waiting: WaitStrategy,
     /// The position where the reader begins, or `()` if the caller gave none.
     begin: B,
 }
 
 // Plain options, and the ring, which is unwind-safe.
-impl<T, B> UnwindSafe for RingSubscriberBuilder<'_, T, B> {}
-impl<T, B> RefUnwindSafe for RingSubscriberBuilder<'_, T, B> {}
+impl<T, B> UnwindSafe for SubscriberBuilder<'_, T, B> {}
+impl<T, B> RefUnwindSafe for SubscriberBuilder<'_, T, B> {}
 
-impl<'r, T> RingSubscriberBuilder<'r, T> {
+impl<'r, T> SubscriberBuilder<'r, T> {
     pub(crate) fn new(core: &'r Arc<Core<T>>) -> Self {
         Self {
             core,
             joining: Joining::default(),
             leaders: Vec::new(),
-            waiting: Waiting::default(),
+            waiting: WaitStrategy::default(),
             begin: (),
         }
     }
@@ -80,10 +81,10 @@ impl<'r, T> RingSubscriberBuilder<'r, T> {
     }
 
     /// Lets the reader begin with the value at `position`, which [`send`](crate::RingFeed::send)
-    /// returned, or which [a reader](RingReceiver::position) had reached. Subscribing then fails if
+    /// returned, or which [a reader](Receiver::position) had reached. Subscribing then fails if
     /// that is not possible. This replaces [`history`](Self::history).
-    pub fn from(self, position: u64) -> RingSubscriberBuilder<'r, T, u64> {
-        RingSubscriberBuilder {
+    pub fn from(self, position: u64) -> SubscriberBuilder<'r, T, u64> {
+        SubscriberBuilder {
             core: self.core,
             joining: self.joining,
             leaders: self.leaders,
@@ -93,7 +94,7 @@ impl<'r, T> RingSubscriberBuilder<'r, T> {
     }
 }
 
-impl<T, B> RingSubscriberBuilder<'_, T, B> {
+impl<T, B> SubscriberBuilder<'_, T, B> {
     /// Names the subscription. Errors and figures use the name.
     pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
         self.joining.name = Some(name.into());
@@ -102,13 +103,13 @@ impl<T, B> RingSubscriberBuilder<'_, T, B> {
 
     /// Sets what happens when the reader falls behind and a sender needs its slots. By default the
     /// sender waits.
-    pub fn overflow(mut self, overflow: RingOverflow) -> Self {
+    pub fn overflow(mut self, overflow: Overflow) -> Self {
         self.joining.overflow = overflow;
         self
     }
 
-    /// Sets how the reader waits for values. By default it [parks](Waiting::Park).
-    pub fn waiting(mut self, waiting: Waiting) -> Self {
+    /// Sets how the reader waits for values. By default it [parks](WaitStrategy::Park).
+    pub fn wait_strategy(mut self, waiting: WaitStrategy) -> Self {
         self.waiting = waiting;
         self
     }
@@ -118,14 +119,14 @@ impl<T, B> RingSubscriberBuilder<'_, T, B> {
     /// stage needs its own queue.
     ///
     /// A reader has passed a value when the read that handed it out has returned. If a
-    /// [`drain`](RingReceiver::drain) reads more than half of the ring, the first half is passed
+    /// [`drain`](Receiver::drain) reads more than half of the ring, the first half is passed
     /// when the drain begins with the second. The follower sees what a leader's handler did before
     /// that. What was sent before a leader joined counts as passed by it, and so does what the
-    /// leader [skips](RingReceiver::skip_to_newest).
+    /// leader [skips](Receiver::skip_to_newest).
     ///
     /// A leader whose handler panics has passed the value that it was given. If the panic ends its
     /// thread, the leader is dropped, and its followers go on without it. A follower that must not
-    /// do so (an engine behind a journal) checks the leader's [`position`](RingCursor::position)
+    /// do so (an engine behind a journal) checks the leader's [`position`](Cursor::position)
     /// before it acts: it is `None` once the leader has ended.
     ///
     /// Readers join and leave at run time. When a leader ends, because it is dropped or
@@ -135,10 +136,10 @@ impl<T, B> RingSubscriberBuilder<'_, T, B> {
     /// senders. A follower cannot get another leader later: subscribe a new reader
     /// [from](Self::from) its position.
     ///
-    /// A follower waits in [its own way](Self::waiting). A follower that parks while its leaders
-    /// are behind is woken by leaders: by each read of each leader of the ring, including leaders
-    /// that it does not follow. Leaders pay for that as senders do, and only while they have
-    /// followers.
+    /// A follower waits in [its own way](Self::wait_strategy). A follower that parks while its
+    /// leaders are behind is woken by leaders: by each read of each leader of the ring, including
+    /// leaders that it does not follow. Leaders pay for that as senders do, and only while they
+    /// have followers.
     ///
     /// A follower may drop values itself ([`overflow`](Self::overflow)). It then misses what it did
     /// not read in time after its leaders, and also what its leaders had not passed when a sender
@@ -147,7 +148,7 @@ impl<T, B> RingSubscriberBuilder<'_, T, B> {
     /// # Errors
     ///
     /// If one of the readers belongs to another ring, or is a reader that senders do not wait for
-    /// ([`DropOldest`](RingOverflow::DropOldest), [`Disconnect`](RingOverflow::Disconnect)),
+    /// ([`DropOldest`](Overflow::DropOldest), [`Disconnect`](Overflow::Disconnect)),
     /// because it does not see every value.
     ///
     /// # Examples
@@ -176,7 +177,7 @@ impl<T, B> RingSubscriberBuilder<'_, T, B> {
     /// assert_eq!(engine.recv(), Ok("sell 3"));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn after(mut self, readers: &[RingCursor<T>]) -> Result<Self, FollowError> {
+    pub fn after(mut self, readers: &[Cursor<T>]) -> Result<Self, FollowError> {
         for reader in readers {
             let member = reader.member();
             if !Arc::ptr_eq(member.core(), self.core) {
@@ -192,16 +193,16 @@ impl<T, B> RingSubscriberBuilder<'_, T, B> {
     }
 }
 
-impl<T: Send + Sync + 'static> RingSubscriberBuilder<'_, T> {
+impl<T: Send + Sync + 'static> SubscriberBuilder<'_, T> {
     /// Subscribes the reader. If the ring has ended, the subscription has ended too.
-    pub fn subscribe(self) -> RingReceiver<T> {
+    pub fn subscribe(self) -> Receiver<T> {
         let mut reader = self.core.join(self.joining);
         reader.follow(self.leaders);
-        RingReceiver::new(reader, self.waiting)
+        Receiver::new(reader, self.waiting)
     }
 }
 
-impl<T: Send + Sync + 'static> RingSubscriberBuilder<'_, T, u64> {
+impl<T: Send + Sync + 'static> SubscriberBuilder<'_, T, u64> {
     /// Subscribes the reader at its position. If the ring has ended, the subscription has ended
     /// too, whatever the position.
     ///
@@ -209,20 +210,20 @@ impl<T: Send + Sync + 'static> RingSubscriberBuilder<'_, T, u64> {
     ///
     /// - [`PositionError::Gone`] if the ring no longer holds the value at that position, or is
     ///   about to overwrite it. The ring keeps as many of the last values as
-    ///   [`history`](RingSubscriberBuilder::history) says. For a [blocking](RingOverflow::Block)
+    ///   [`history`](SubscriberBuilder::history) says. For a [blocking](Overflow::Block)
     ///   reader it also keeps the values that another blocking reader has yet to read. (If that
     ///   reader has only just joined, a sender may be checking whether it can pass. Then this may
     ///   fail once, and succeed when it is called again.)
     /// - [`PositionError::Ahead`] if values before that position have not been sent yet. The
     ///   position of the next value is allowed.
-    pub fn subscribe(self) -> Result<RingReceiver<T>, PositionError> {
+    pub fn subscribe(self) -> Result<Receiver<T>, PositionError> {
         let mut joining = self.joining;
         joining.begin = Begin::At(self.begin);
         let mut reader = self.core.join(joining);
         let position = reader.position();
         if position == self.begin || reader.member.is_cut() {
             reader.follow(self.leaders);
-            return Ok(RingReceiver::new(reader, self.waiting));
+            return Ok(Receiver::new(reader, self.waiting));
         }
         // The reader joined at the nearest possible position, which the caller did not ask for.
         reader.member.leave(false);
@@ -234,7 +235,7 @@ impl<T: Send + Sync + 'static> RingSubscriberBuilder<'_, T, u64> {
     }
 }
 
-impl<T, B: Clone> Clone for RingSubscriberBuilder<'_, T, B> {
+impl<T, B: Clone> Clone for SubscriberBuilder<'_, T, B> {
     fn clone(&self) -> Self {
         Self {
             core: self.core,
@@ -246,10 +247,10 @@ impl<T, B: Clone> Clone for RingSubscriberBuilder<'_, T, B> {
     }
 }
 
-impl<T, B: fmt::Debug> fmt::Debug for RingSubscriberBuilder<'_, T, B> {
+impl<T, B: fmt::Debug> fmt::Debug for SubscriberBuilder<'_, T, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (Begin::Back(history) | Begin::At(history)) = self.joining.begin;
-        f.debug_struct("RingSubscriberBuilder")
+        f.debug_struct("SubscriberBuilder")
             .field("name", &self.joining.name)
             .field("overflow", &self.joining.overflow)
             .field("waiting", &self.waiting)

@@ -10,8 +10,8 @@ use crate::wait::{Reap, may_reap, postpone};
 
 use super::blocked_senders::Look;
 use super::member::Member;
-use super::monitor::RingReaderStats;
-use super::overflow::RingOverflow;
+use super::monitor::ReaderStats;
+use super::overflow::Overflow;
 use super::reader::Reader;
 use super::seat::{Progress, Seat};
 use super::seats::Which;
@@ -44,7 +44,7 @@ struct Registry<T> {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Joining {
     pub(crate) name: Option<Arc<str>>,
-    pub(crate) overflow: RingOverflow,
+    pub(crate) overflow: Overflow,
     pub(crate) begin: Begin,
 }
 
@@ -317,7 +317,7 @@ impl<T> Core<T> {
     }
 
     /// The positions of the readers whose subscriptions have not ended.
-    pub(crate) fn readers(&self) -> Vec<RingReaderStats> {
+    pub(crate) fn readers(&self) -> Vec<ReaderStats> {
         let members = self.registry.lock().members.clone();
         members
             .iter()
@@ -346,10 +346,10 @@ impl<T: Send + Sync + 'static> Reap for Core<T> {
 }
 
 /// The first word of the seat of a reader with this policy.
-fn kind(overflow: RingOverflow) -> Progress {
+fn kind(overflow: Overflow) -> Progress {
     match overflow {
-        RingOverflow::Block => Progress::strict(0),
-        RingOverflow::DropOldest => Progress::lossy(0, false),
-        RingOverflow::Disconnect => Progress::lossy(0, true),
+        Overflow::Block => Progress::strict(0),
+        Overflow::DropOldest => Progress::lossy(0, false),
+        Overflow::Disconnect => Progress::lossy(0, true),
     }
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use super::member::Member;
 
 /// The position of a reader of a ring. Other readers can follow it
-/// ([`RingSubscriberBuilder::after`](crate::RingSubscriberBuilder::after)), and other threads can
-/// watch it. Made by [`RingReceiver::cursor`](crate::RingReceiver::cursor). Clones belong to the
+/// ([`SubscriberBuilder::after`](crate::ring::SubscriberBuilder::after)), and other threads can
+/// watch it. Made by [`Receiver::cursor`](crate::ring::Receiver::cursor). Clones belong to the
 /// same reader.
 ///
 /// It keeps neither the reader nor the ring alive.
@@ -24,15 +24,15 @@ use super::member::Member;
 /// assert_eq!(cursor.position(), None);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct RingCursor<T> {
+pub struct Cursor<T> {
     member: Arc<Member<T>>,
 }
 
 // As for `RingFeed`.
-impl<T> UnwindSafe for RingCursor<T> {}
-impl<T> RefUnwindSafe for RingCursor<T> {}
+impl<T> UnwindSafe for Cursor<T> {}
+impl<T> RefUnwindSafe for Cursor<T> {}
 
-impl<T> RingCursor<T> {
+impl<T> Cursor<T> {
     pub(crate) fn new(member: Arc<Member<T>>) -> Self {
         Self { member }
     }
@@ -49,7 +49,7 @@ impl<T> RingCursor<T> {
     /// The position that the reader reads next, as other threads see it; `None` once the reader was
     /// dropped, or was unsubscribed and reads no more.
     ///
-    /// While a [`drain`](crate::RingReceiver::drain) is under way, this is where the drain began,
+    /// While a [`drain`](crate::ring::Receiver::drain) is under way, this is where the drain began,
     /// or half a ring behind what it reads.
     pub fn position(&self) -> Option<u64> {
         self.member.position()
@@ -63,7 +63,7 @@ impl<T> RingCursor<T> {
     }
 }
 
-impl<T> Clone for RingCursor<T> {
+impl<T> Clone for Cursor<T> {
     fn clone(&self) -> Self {
         Self {
             member: Arc::clone(&self.member),
@@ -71,9 +71,9 @@ impl<T> Clone for RingCursor<T> {
     }
 }
 
-impl<T> fmt::Debug for RingCursor<T> {
+impl<T> fmt::Debug for Cursor<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RingCursor")
+        f.debug_struct("Cursor")
             .field("name", &self.name())
             .field("position", &self.position())
             .finish_non_exhaustive()

@@ -5,15 +5,15 @@ use std::ops::ControlFlow;
 
 use super::reader::Visit;
 
-/// A value of a ring, as [`RingReceiver::drain_with`](crate::RingReceiver::drain_with) passes it:
+/// A value of a ring, as [`Receiver::drain_with`](crate::ring::Receiver::drain_with) passes it:
 /// with its position, and whether it is the last of its batch.
-pub struct RingEvent<'a, T> {
+pub struct Event<'a, T> {
     value: &'a T,
     position: u64,
     is_last: bool,
 }
 
-impl<'a, T> RingEvent<'a, T> {
+impl<'a, T> Event<'a, T> {
     /// The value.
     #[inline]
     pub fn value(&self) -> &'a T {
@@ -39,17 +39,17 @@ impl<'a, T> RingEvent<'a, T> {
     }
 }
 
-impl<T> Clone for RingEvent<'_, T> {
+impl<T> Clone for Event<'_, T> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<T> Copy for RingEvent<'_, T> {}
+impl<T> Copy for Event<'_, T> {}
 
-impl<T> fmt::Debug for RingEvent<'_, T> {
+impl<T> fmt::Debug for Event<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RingEvent")
+        f.debug_struct("Event")
             .field("position", &self.position)
             .field("is_last", &self.is_last)
             .finish_non_exhaustive()
@@ -59,13 +59,13 @@ impl<T> fmt::Debug for RingEvent<'_, T> {
 /// A handler of events.
 pub(crate) struct Events<F>(pub(crate) F);
 
-impl<T, B, F: FnMut(RingEvent<'_, T>) -> ControlFlow<B>> Visit<T> for Events<F> {
+impl<T, B, F: FnMut(Event<'_, T>) -> ControlFlow<B>> Visit<T> for Events<F> {
     type Stop = B;
     const HEEDS_CUT: bool = true;
 
     #[inline(always)]
     fn visit(&mut self, value: &T, position: u64, end: u64) -> ControlFlow<B> {
-        (self.0)(RingEvent {
+        (self.0)(Event {
             value,
             position,
             is_last: position + 1 == end,

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use crate::error::{CapacityError, TrySendError};
 use crate::publish::Publish;
 
-use super::builder::RingSubscriberBuilder;
+use super::builder::SubscriberBuilder;
 use super::core::Core;
-use super::handle::RingHandle;
-use super::monitor::RingReaderStats;
-use super::receiver::RingReceiver;
+use super::handle::Handle;
+use super::monitor::ReaderStats;
+use super::receiver::Receiver;
 use super::writer::Writer;
 
 /// One shared ring that one thread at a time sends on: the fastest way to many readers.
@@ -102,7 +102,7 @@ impl<T> ExclusiveRingFeed<T> {
 
     /// The position and the lag of each reader whose subscription has not ended: see
     /// [`RingFeed::readers`](crate::RingFeed::readers).
-    pub fn readers(&self) -> Vec<RingReaderStats> {
+    pub fn readers(&self) -> Vec<ReaderStats> {
         self.core().readers()
     }
 
@@ -119,8 +119,8 @@ impl<T> ExclusiveRingFeed<T> {
     }
 
     /// A handle to subscribe with, for other threads. It does not keep the ring alive.
-    pub fn handle(&self) -> RingHandle<T> {
-        RingHandle::new(Arc::clone(self.core()))
+    pub fn handle(&self) -> Handle<T> {
+        Handle::new(Arc::clone(self.core()))
     }
 }
 
@@ -136,7 +136,7 @@ impl<T: Send + Sync> ExclusiveRingFeed<T> {
     /// drop panics, the panic propagates; the ring is sound, and the value was sent.
     ///
     /// A send without a timeout panics if it would have to wait for room inside a handler of one of
-    /// the ring's readers ([`RingReceiver::drain`] and similar methods), on the same thread: it
+    /// the ring's readers ([`Receiver::drain`] and similar methods), on the same thread: it
     /// might wait for that reader. It then sends nothing.
     #[inline]
     pub fn send(&mut self, value: T) -> u64 {
@@ -312,9 +312,9 @@ impl<T: Send + Sync> ExclusiveRingFeed<T> {
     /// one was written. On a closed ring, and for a count of 0, `write` is not called.
     ///
     /// While the values are written, readers that join with
-    /// [`history`](crate::RingSubscriberBuilder::history), and readers that drop the oldest, get no
-    /// values from further back than the capacity less `count`, because these slots are about to be
-    /// overwritten. After a panic of `write`, this continues until as many values were sent.
+    /// [`history`](crate::ring::SubscriberBuilder::history), and readers that drop the oldest, get
+    /// no values from further back than the capacity less `count`, because these slots are about to
+    /// be overwritten. After a panic of `write`, this continues until as many values were sent.
     ///
     /// # Panics
     ///
@@ -390,14 +390,14 @@ impl<T: Send + Sync> ExclusiveRingFeed<T> {
 impl<T: Send + Sync + 'static> ExclusiveRingFeed<T> {
     /// Subscribes a reader that gets every value sent from now on. The sender waits for it when the
     /// ring is full.
-    pub fn subscribe(&self) -> RingReceiver<T> {
+    pub fn subscribe(&self) -> Receiver<T> {
         self.subscriber().subscribe()
     }
 
     /// Subscribes with options: a name, what happens when the reader falls behind, how it waits,
     /// where it begins.
-    pub fn subscriber(&self) -> RingSubscriberBuilder<'_, T> {
-        RingSubscriberBuilder::new(self.core())
+    pub fn subscriber(&self) -> SubscriberBuilder<'_, T> {
+        SubscriberBuilder::new(self.core())
     }
 }
 

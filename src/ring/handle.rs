@@ -4,25 +4,25 @@ use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 
-use super::builder::RingSubscriberBuilder;
+use super::builder::SubscriberBuilder;
 use super::core::Core;
-use super::monitor::RingReaderStats;
-use super::receiver::RingReceiver;
+use super::monitor::ReaderStats;
+use super::receiver::Receiver;
 
 /// A handle of a ring that can only subscribe. Made by
 /// [`RingFeed::handle`](crate::RingFeed::handle) and
 /// [`ExclusiveRingFeed::handle`](crate::ExclusiveRingFeed::handle).
 ///
 /// It does not keep the ring alive. A subscription to a ring that has ended has ended too.
-pub struct RingHandle<T> {
+pub struct Handle<T> {
     core: Arc<Core<T>>,
 }
 
 // As for `RingFeed`.
-impl<T> UnwindSafe for RingHandle<T> {}
-impl<T> RefUnwindSafe for RingHandle<T> {}
+impl<T> UnwindSafe for Handle<T> {}
+impl<T> RefUnwindSafe for Handle<T> {}
 
-impl<T> RingHandle<T> {
+impl<T> Handle<T> {
     pub(crate) fn new(core: Arc<Core<T>>) -> Self {
         Self { core }
     }
@@ -34,7 +34,7 @@ impl<T> RingHandle<T> {
 
     /// The position and the lag of each reader whose subscription has not ended: see
     /// [`RingFeed::readers`](crate::RingFeed::readers).
-    pub fn readers(&self) -> Vec<RingReaderStats> {
+    pub fn readers(&self) -> Vec<ReaderStats> {
         self.core.readers()
     }
 
@@ -44,21 +44,21 @@ impl<T> RingHandle<T> {
     }
 }
 
-impl<T: Send + Sync + 'static> RingHandle<T> {
+impl<T: Send + Sync + 'static> Handle<T> {
     /// Subscribes a reader that gets every value sent from now on. The sender waits for it when the
     /// ring is full.
-    pub fn subscribe(&self) -> RingReceiver<T> {
+    pub fn subscribe(&self) -> Receiver<T> {
         self.subscriber().subscribe()
     }
 
     /// Subscribes with options: a name, what happens when the reader falls behind, how it waits,
     /// where it begins.
-    pub fn subscriber(&self) -> RingSubscriberBuilder<'_, T> {
-        RingSubscriberBuilder::new(&self.core)
+    pub fn subscriber(&self) -> SubscriberBuilder<'_, T> {
+        SubscriberBuilder::new(&self.core)
     }
 }
 
-impl<T> Clone for RingHandle<T> {
+impl<T> Clone for Handle<T> {
     fn clone(&self) -> Self {
         Self {
             core: Arc::clone(&self.core),
@@ -66,9 +66,9 @@ impl<T> Clone for RingHandle<T> {
     }
 }
 
-impl<T> fmt::Debug for RingHandle<T> {
+impl<T> fmt::Debug for Handle<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RingHandle")
+        f.debug_struct("Handle")
             .field("subscribers", &self.subscriber_count())
             .field("closed", &self.is_closed())
             .finish()

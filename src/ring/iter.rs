@@ -5,26 +5,26 @@ use std::iter::FusedIterator;
 
 use crate::error::{RecvError, TryRecvError};
 
-use super::receiver::RingReceiver;
+use super::receiver::Receiver;
 
-/// Waits for each value of a [`RingReceiver`], and clones it. Made by [`RingReceiver::iter`].
-pub struct RingIter<'a, T> {
-    receiver: &'a mut RingReceiver<T>,
+/// Waits for each value of a [`Receiver`], and clones it. Made by [`Receiver::iter`].
+pub struct Iter<'a, T> {
+    receiver: &'a mut Receiver<T>,
 }
 
-impl<'a, T> RingIter<'a, T> {
-    pub(crate) fn new(receiver: &'a mut RingReceiver<T>) -> Self {
+impl<'a, T> Iter<'a, T> {
+    pub(crate) fn new(receiver: &'a mut Receiver<T>) -> Self {
         Self { receiver }
     }
 }
 
-impl<T> fmt::Debug for RingIter<'_, T> {
+impl<T> fmt::Debug for Iter<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("RingIter").field(&self.receiver).finish()
+        f.debug_tuple("Iter").field(&self.receiver).finish()
     }
 }
 
-impl<T: Clone> Iterator for RingIter<'_, T> {
+impl<T: Clone> Iterator for Iter<'_, T> {
     type Item = T;
 
     fn next(&mut self) -> Option<T> {
@@ -32,26 +32,26 @@ impl<T: Clone> Iterator for RingIter<'_, T> {
     }
 }
 
-impl<T: Clone> FusedIterator for RingIter<'_, T> {}
+impl<T: Clone> FusedIterator for Iter<'_, T> {}
 
-/// Clones of the values that are in a [`RingReceiver`] now. Made by [`RingReceiver::try_iter`].
-pub struct RingTryIter<'a, T> {
-    receiver: &'a mut RingReceiver<T>,
+/// Clones of the values that are in a [`Receiver`] now. Made by [`Receiver::try_iter`].
+pub struct TryIter<'a, T> {
+    receiver: &'a mut Receiver<T>,
 }
 
-impl<'a, T> RingTryIter<'a, T> {
-    pub(crate) fn new(receiver: &'a mut RingReceiver<T>) -> Self {
+impl<'a, T> TryIter<'a, T> {
+    pub(crate) fn new(receiver: &'a mut Receiver<T>) -> Self {
         Self { receiver }
     }
 }
 
-impl<T> fmt::Debug for RingTryIter<'_, T> {
+impl<T> fmt::Debug for TryIter<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("RingTryIter").field(&self.receiver).finish()
+        f.debug_tuple("TryIter").field(&self.receiver).finish()
     }
 }
 
-impl<T: Clone> Iterator for RingTryIter<'_, T> {
+impl<T: Clone> Iterator for TryIter<'_, T> {
     type Item = T;
 
     fn next(&mut self) -> Option<T> {
@@ -65,18 +65,18 @@ impl<T: Clone> Iterator for RingTryIter<'_, T> {
     }
 }
 
-/// A [`RingReceiver`] as an iterator that waits for each value, and clones it.
-pub struct RingIntoIter<T> {
-    receiver: RingReceiver<T>,
+/// A [`Receiver`] as an iterator that waits for each value, and clones it.
+pub struct IntoIter<T> {
+    receiver: Receiver<T>,
 }
 
-impl<T> fmt::Debug for RingIntoIter<T> {
+impl<T> fmt::Debug for IntoIter<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("RingIntoIter").field(&self.receiver).finish()
+        f.debug_tuple("IntoIter").field(&self.receiver).finish()
     }
 }
 
-impl<T: Clone> Iterator for RingIntoIter<T> {
+impl<T: Clone> Iterator for IntoIter<T> {
     type Item = T;
 
     fn next(&mut self) -> Option<T> {
@@ -84,27 +84,27 @@ impl<T: Clone> Iterator for RingIntoIter<T> {
     }
 }
 
-impl<T: Clone> FusedIterator for RingIntoIter<T> {}
+impl<T: Clone> FusedIterator for IntoIter<T> {}
 
-impl<T: Clone> IntoIterator for RingReceiver<T> {
+impl<T: Clone> IntoIterator for Receiver<T> {
     type Item = T;
-    type IntoIter = RingIntoIter<T>;
+    type IntoIter = IntoIter<T>;
 
-    fn into_iter(self) -> RingIntoIter<T> {
-        RingIntoIter { receiver: self }
+    fn into_iter(self) -> IntoIter<T> {
+        IntoIter { receiver: self }
     }
 }
 
-impl<'a, T: Clone> IntoIterator for &'a mut RingReceiver<T> {
+impl<'a, T: Clone> IntoIterator for &'a mut Receiver<T> {
     type Item = T;
-    type IntoIter = RingIter<'a, T>;
+    type IntoIter = Iter<'a, T>;
 
-    fn into_iter(self) -> RingIter<'a, T> {
+    fn into_iter(self) -> Iter<'a, T> {
         self.iter()
     }
 }
 
-fn next<T: Clone>(receiver: &mut RingReceiver<T>) -> Option<T> {
+fn next<T: Clone>(receiver: &mut Receiver<T>) -> Option<T> {
     loop {
         match receiver.recv() {
             Ok(value) => return Some(value),

@@ -10,7 +10,7 @@ use crate::wait::may_wait;
 
 use super::core::Core;
 use super::cuts;
-use super::monitor::RingReaderStats;
+use super::monitor::ReaderStats;
 use super::seat::{Counts, Seat};
 use super::seats::Bucket;
 
@@ -287,12 +287,12 @@ impl<T> Member<T> {
     }
 
     /// The position of the reader, unless its subscription has ended.
-    pub(crate) fn look(&self) -> Option<RingReaderStats> {
+    pub(crate) fn look(&self) -> Option<ReaderStats> {
         // The seat belongs to the member while this lock is held.
         let _seated = self.last.lock();
         (!self.state.is_ended() && !self.is_gone()).then(|| {
             let counts = self.seat().counts();
-            RingReaderStats {
+            ReaderStats {
                 id: self.state.id(),
                 name: self.state.shared_name().cloned(),
                 position: counts.position,

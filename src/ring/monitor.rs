@@ -7,14 +7,14 @@ use crate::subscription::{Stats, SubscriptionId};
 /// The position and the lag of one reader of a ring, for monitoring. Made by
 /// [`RingFeed::readers`](crate::RingFeed::readers).
 #[derive(Debug, Clone)]
-pub struct RingReaderStats {
+pub struct ReaderStats {
     pub(crate) id: SubscriptionId,
     pub(crate) name: Option<Arc<str>>,
     pub(crate) position: u64,
     pub(crate) stats: Stats,
 }
 
-impl RingReaderStats {
+impl ReaderStats {
     /// The id of the reader's subscription.
     pub fn id(&self) -> SubscriptionId {
         self.id

@@ -24,13 +24,13 @@ use super::exclusive::ExclusiveRingFeed;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[must_use = "options do nothing until `build` or `build_exclusive` is called"]
-pub struct RingBuilder<T> {
+pub struct Builder<T> {
     pub(crate) capacity: usize,
     pub(crate) drop_when_read: bool,
     values: PhantomData<fn(T)>,
 }
 
-impl<T> RingBuilder<T> {
+impl<T> Builder<T> {
     pub(crate) fn new(capacity: usize) -> Self {
         Self {
             capacity,
@@ -48,16 +48,16 @@ impl<T> RingBuilder<T> {
     ///
     /// - Closing the ring drops nothing that a reader may still read. To drop it, drop or
     ///   unsubscribe the reader.
-    /// - A reader that [drops the oldest](crate::RingOverflow::DropOldest) counts until it has read
-    ///   or missed a value. It misses values only when senders need their slots. So if it does not
-    ///   read, it keeps up to a whole ring of values, for as long as fewer values than that are
+    /// - A reader that [drops the oldest](crate::ring::Overflow::DropOldest) counts until it has
+    ///   read or missed a value. It misses values only when senders need their slots. So if it does
+    ///   not read, it keeps up to a whole ring of values, for as long as fewer values than that are
     ///   sent.
     ///
     /// A reader that drops the oldest may still read a part of the ring that blocking readers and
     /// senders have left behind. What it reads there is dropped when it stops, and the rest of that
     /// eighth once blocking readers have passed it.
     ///
-    /// Such a ring keeps no history: with [`history`](crate::RingSubscriberBuilder::history), a
+    /// Such a ring keeps no history: with [`history`](crate::ring::SubscriberBuilder::history), a
     /// later reader gets only what other readers have not read yet. Each read, and each send, makes
     /// one more full fence, and the reader that is furthest behind looks at all others. A panic in
     /// such a drop goes no further. The option makes no difference for values that need no drop.
@@ -76,15 +76,15 @@ impl<T> RingBuilder<T> {
     }
 }
 
-impl<T> Clone for RingBuilder<T> {
+impl<T> Clone for Builder<T> {
     fn clone(&self) -> Self {
         Self { ..*self }
     }
 }
 
-impl<T> fmt::Debug for RingBuilder<T> {
+impl<T> fmt::Debug for Builder<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RingBuilder")
+        f.debug_struct("Builder")
             .field("capacity", &self.capacity)
             .field("drop_when_read", &self.drop_when_read)
             .finish()

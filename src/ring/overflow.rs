@@ -7,7 +7,7 @@
 /// Compare [`Overflow`](crate::Overflow), which is for channels.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-pub enum RingOverflow {
+pub enum Overflow {
     /// The send waits for the reader. Nothing is lost.
     #[default]
     Block,

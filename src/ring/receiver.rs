@@ -16,11 +16,11 @@ use crate::wait::{PaceBefore, Parker};
 #[cfg(feature = "async")]
 use crate::wait::{not_completed, poll_turn};
 
-use super::cursor::RingCursor;
-use super::event::{Events, RingEvent};
-use super::iter::{RingIter, RingTryIter};
+use super::cursor::Cursor;
+use super::event::{Event, Events};
+use super::iter::{Iter, TryIter};
 use super::reader::Reader;
-use super::waiting::{Awake, Waiting};
+use super::waiting::{Awake, WaitStrategy};
 use super::wakeups::{ReaderPlace, WaitsFor};
 
 /// A reader of a [`RingFeed`](crate::RingFeed). Dropping it unsubscribes, and frees its slots at
@@ -31,7 +31,7 @@ use super::wakeups::{ReaderPlace, WaitsFor};
 ///
 /// # Lagging
 ///
-/// A reader that [drops the oldest](crate::RingOverflow::DropOldest) misses values when it falls
+/// A reader that [drops the oldest](crate::ring::Overflow::DropOldest) misses values when it falls
 /// behind. The next read then returns `Lagged(n)` once, and the read after it goes on with the next
 /// value. The iterators and the `Stream` skip `Lagged`, and [`missed`](Self::missed) counts all
 /// missed values. What the reader received, missed and [skipped](Self::skipped) always adds up to
@@ -42,15 +42,15 @@ use super::wakeups::{ReaderPlace, WaitsFor};
 /// Once the ring has ended, the reader can still read what was sent; after that every read returns
 /// `Closed`. Once the subscription was cancelled, every read returns `Closed` at once. If the
 /// subscription ended because the reader fell behind
-/// ([`RingOverflow::Disconnect`](crate::RingOverflow::Disconnect)), every read returns
+/// ([`Overflow::Disconnect`](crate::ring::Overflow::Disconnect)), every read returns
 /// `Overflowed`.
 ///
 /// # Leaving
 ///
-/// A [blocking](crate::RingOverflow::Block) reader that stops reading blocks the senders for ever;
-/// that is its promise. So does a reader that is forgotten ([`std::mem::forget`]). The ring is
-/// released when the reader is dropped, also by a panic that unwinds through it, or when any thread
-/// calls [`Subscription::unsubscribe`](crate::Subscription::unsubscribe).
+/// A [blocking](crate::ring::Overflow::Block) reader that stops reading blocks the senders for
+/// ever; that is its promise. So does a reader that is forgotten ([`std::mem::forget`]). The ring
+/// is released when the reader is dropped, also by a panic that unwinds through it, or when any
+/// thread calls [`Subscription::unsubscribe`](crate::Subscription::unsubscribe).
 ///
 /// # Examples
 ///
@@ -64,7 +64,7 @@ use super::wakeups::{ReaderPlace, WaitsFor};
 /// assert_eq!(reader.iter().collect::<Vec<_>>(), ["b"]);
 /// # Ok::<(), fanfeed::CapacityError>(())
 /// ```
-pub struct RingReceiver<T> {
+pub struct Receiver<T> {
     reader: Reader<T>,
     subscription: Subscription,
     awake: Awake,
@@ -75,11 +75,11 @@ pub struct RingReceiver<T> {
 
 // A value counts as read before user code sees it. If user code then panics, the reader is behind
 // that value.
-impl<T> UnwindSafe for RingReceiver<T> {}
-impl<T> RefUnwindSafe for RingReceiver<T> {}
+impl<T> UnwindSafe for Receiver<T> {}
+impl<T> RefUnwindSafe for Receiver<T> {}
 
-impl<T: Send + Sync + 'static> RingReceiver<T> {
-    pub(crate) fn new(reader: Reader<T>, waiting: Waiting) -> Self {
+impl<T: Send + Sync + 'static> Receiver<T> {
+    pub(crate) fn new(reader: Reader<T>, waiting: WaitStrategy) -> Self {
         let pace = PaceBefore::new(reader.position());
         Self {
             subscription: Subscription::from_source(Arc::clone(&reader.member) as _),
@@ -91,7 +91,7 @@ impl<T: Send + Sync + 'static> RingReceiver<T> {
     }
 }
 
-impl<T> RingReceiver<T> {
+impl<T> Receiver<T> {
     /// For the reads that do not wait: see [`drain`](Self::drain).
     #[inline]
     fn pause_if_few(&mut self) {
@@ -166,9 +166,9 @@ impl<T> RingReceiver<T> {
     /// stopped the batch.
     ///
     /// A batch is what [`drain`](Self::drain) would pass. For a reader that is not
-    /// [blocking](crate::RingOverflow::Block), a batch ends with the current eighth of the ring,
+    /// [blocking](crate::ring::Overflow::Block), a batch ends with the current eighth of the ring,
     /// because values may be missing after it. The last value of the batch [says
-    /// so](RingEvent::is_last).
+    /// so](Event::is_last).
     ///
     /// The values that `f` was given have been read, including the one at which it stopped. The
     /// others stay for the next read. Once the subscription has been cancelled, by `f` or on
@@ -218,7 +218,7 @@ impl<T> RingReceiver<T> {
     #[inline]
     pub fn drain_with<B>(
         &mut self,
-        f: impl FnMut(RingEvent<'_, T>) -> ControlFlow<B>,
+        f: impl FnMut(Event<'_, T>) -> ControlFlow<B>,
     ) -> Result<ControlFlow<B, usize>, TryRecvError> {
         self.pause_if_few();
         self.reader.read_batch(Events(f))
@@ -230,7 +230,7 @@ impl<T> RingReceiver<T> {
     ///
     /// So right after any kind of receive has returned a value, that value's position is one less.
     /// To continue here later, after a restart of the program or on another ring with the same
-    /// positions, subscribe a reader [from](crate::RingSubscriberBuilder::from) this position.
+    /// positions, subscribe a reader [from](crate::ring::SubscriberBuilder::from) this position.
     ///
     /// ```
     /// let mut ring = fanfeed::ExclusiveRingFeed::new(8)?;
@@ -275,7 +275,7 @@ impl<T> RingReceiver<T> {
         self.reader.skip_to_newest()
     }
 
-    /// Waits, in the reader's [way of waiting](Waiting), until the next read returns something
+    /// Waits, in the reader's [way of waiting](WaitStrategy), until the next read returns something
     /// other than `Empty`.
     ///
     /// # Errors
@@ -353,15 +353,15 @@ impl<T> RingReceiver<T> {
         self.reader.core().track.shape().capacity() as usize
     }
 
-    /// A cursor of this reader: other readers can [follow](crate::RingSubscriberBuilder::after) it,
-    /// and other threads can watch it.
-    pub fn cursor(&self) -> RingCursor<T> {
-        RingCursor::new(Arc::clone(&self.reader.member))
+    /// A cursor of this reader: other readers can [follow](crate::ring::SubscriberBuilder::after)
+    /// it, and other threads can watch it.
+    pub fn cursor(&self) -> Cursor<T> {
+        Cursor::new(Arc::clone(&self.reader.member))
     }
 
     /// How this reader waits.
-    pub fn waiting(&self) -> Waiting {
-        self.awake.waiting()
+    pub fn wait_strategy(&self) -> WaitStrategy {
+        self.awake.wait_strategy()
     }
 
     /// Whether the subscription has ended. Unless it was cancelled, the reader can still read what
@@ -393,7 +393,7 @@ impl<T> RingReceiver<T> {
     fn wait_until(&mut self, deadline: Option<Instant>) -> Result<(), RecvTimeoutError> {
         let reader = &mut self.reader;
         if !reader.has_unread() && !self.awake.wait(deadline, || reader.is_ready()) {
-            if self.awake.waiting() == Waiting::Spin && !MODELLED {
+            if self.awake.wait_strategy() == WaitStrategy::Spin && !MODELLED {
                 // The reader has spun until the deadline.
                 return Err(RecvTimeoutError::Timeout);
             }
@@ -465,7 +465,7 @@ impl<T> RingReceiver<T> {
     }
 }
 
-impl<T: Clone> RingReceiver<T> {
+impl<T: Clone> Receiver<T> {
     /// Takes a clone of the next value, if there is one now.
     ///
     /// A ring has one total order. If a sender has completed a value behind one that another sender
@@ -590,18 +590,18 @@ impl<T: Clone> RingReceiver<T> {
 
     /// An iterator that waits for each value. It ends when the subscription has ended and every
     /// value is taken.
-    pub fn iter(&mut self) -> RingIter<'_, T> {
-        RingIter::new(self)
+    pub fn iter(&mut self) -> Iter<'_, T> {
+        Iter::new(self)
     }
 
     /// An iterator over the values that are there. It ends where there is none, without waiting.
-    pub fn try_iter(&mut self) -> RingTryIter<'_, T> {
-        RingTryIter::new(self)
+    pub fn try_iter(&mut self) -> TryIter<'_, T> {
+        TryIter::new(self)
     }
 }
 
 #[cfg(feature = "async")]
-impl<T: Clone> RingReceiver<T> {
+impl<T: Clone> Receiver<T> {
     /// Takes a clone of the next value, or registers the task's waker if there is none.
     pub(crate) fn poll_next_value(
         &mut self,
@@ -641,7 +641,7 @@ impl<T: Clone> RingReceiver<T> {
     }
 }
 
-impl<T> Drop for RingReceiver<T> {
+impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
         self.leave_line();
         self.grow_lively();
@@ -652,13 +652,13 @@ impl<T> Drop for RingReceiver<T> {
     }
 }
 
-impl<T> fmt::Debug for RingReceiver<T> {
+impl<T> fmt::Debug for Receiver<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RingReceiver")
+        f.debug_struct("Receiver")
             .field("subscription", &self.subscription)
             .field("lag", &self.lag())
             .field("capacity", &self.capacity())
-            .field("waiting", &self.waiting())
+            .field("waiting", &self.wait_strategy())
             .finish_non_exhaustive()
     }
 }

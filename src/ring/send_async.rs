@@ -36,7 +36,7 @@ use super::claimant::{Claimant, Standing, TaskPlace};
 /// After 128 sends and receives on this thread have completed at their first poll, the next first
 /// poll yields to other tasks: it wakes its own task, and returns `Pending`.
 #[must_use = "a future does nothing unless it is awaited"]
-pub struct RingSendAsync<'a, T> {
+pub struct SendAsync<'a, T> {
     claimant: &'a Claimant<T>,
     /// `None` once the value was sent.
     value: Option<T>,
@@ -48,13 +48,13 @@ pub struct RingSendAsync<'a, T> {
 }
 
 // As for `RingFeed`. The value is as unwind-safe as its type.
-impl<T: UnwindSafe> UnwindSafe for RingSendAsync<'_, T> {}
-impl<T: RefUnwindSafe> RefUnwindSafe for RingSendAsync<'_, T> {}
+impl<T: UnwindSafe> UnwindSafe for SendAsync<'_, T> {}
+impl<T: RefUnwindSafe> RefUnwindSafe for SendAsync<'_, T> {}
 
 // The value is moved to its slot, and is never pinned.
-impl<T> Unpin for RingSendAsync<'_, T> {}
+impl<T> Unpin for SendAsync<'_, T> {}
 
-impl<'a, T> RingSendAsync<'a, T> {
+impl<'a, T> SendAsync<'a, T> {
     pub(crate) fn new(claimant: &'a Claimant<T>, value: T) -> Self {
         Self {
             claimant,
@@ -81,7 +81,7 @@ impl<'a, T> RingSendAsync<'a, T> {
     }
 }
 
-impl<T: Send + Sync> Future for RingSendAsync<'_, T> {
+impl<T: Send + Sync> Future for SendAsync<'_, T> {
     type Output = u64;
 
     /// # Panics
@@ -123,15 +123,15 @@ impl<T: Send + Sync> Future for RingSendAsync<'_, T> {
     }
 }
 
-impl<T> Drop for RingSendAsync<'_, T> {
+impl<T> Drop for SendAsync<'_, T> {
     fn drop(&mut self) {
         self.claimant.give_up(&mut self.place);
     }
 }
 
-impl<T> fmt::Debug for RingSendAsync<'_, T> {
+impl<T> fmt::Debug for SendAsync<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RingSendAsync")
+        f.debug_struct("SendAsync")
             .field("completed", &self.value.is_none())
             .finish_non_exhaustive()
     }

@@ -9,11 +9,11 @@ use futures_core::stream::FusedStream;
 
 use crate::error::RecvError;
 
-use super::receiver::RingReceiver;
+use super::receiver::Receiver;
 
 /// Clones of a ring's values. The stream ends when the subscription has ended and every value is
-/// taken. It skips missed values, which [`RingReceiver::missed`] counts.
-impl<T: Clone> Stream for RingReceiver<T> {
+/// taken. It skips missed values, which [`Receiver::missed`] counts.
+impl<T: Clone> Stream for Receiver<T> {
     type Item = T;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T>> {
@@ -29,20 +29,20 @@ impl<T: Clone> Stream for RingReceiver<T> {
     }
 }
 
-impl<T: Clone> FusedStream for RingReceiver<T> {
+impl<T: Clone> FusedStream for Receiver<T> {
     fn is_terminated(&self) -> bool {
         self.is_at_end()
     }
 }
 
-/// A receive that waits without blocking a thread. Made by [`RingReceiver::recv_async`].
+/// A receive that waits without blocking a thread. Made by [`Receiver::recv_async`].
 #[derive(Debug)]
 #[must_use = "a future does nothing unless it is awaited"]
-pub struct RingRecvAsync<'a, T> {
-    receiver: &'a mut RingReceiver<T>,
+pub struct RecvAsync<'a, T> {
+    receiver: &'a mut Receiver<T>,
 }
 
-impl<T: Clone> Future for RingRecvAsync<'_, T> {
+impl<T: Clone> Future for RecvAsync<'_, T> {
     type Output = Result<T, RecvError>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
@@ -50,16 +50,16 @@ impl<T: Clone> Future for RingRecvAsync<'_, T> {
     }
 }
 
-impl<T> Drop for RingRecvAsync<'_, T> {
+impl<T> Drop for RecvAsync<'_, T> {
     fn drop(&mut self) {
         // This also removes the task's waker.
         self.receiver.leave_line();
     }
 }
 
-impl<T: Clone> RingReceiver<T> {
+impl<T: Clone> Receiver<T> {
     /// Takes a clone of the next value, and waits for it without blocking the thread, whatever its
-    /// [way of waiting](crate::Waiting).
+    /// [way of waiting](crate::ring::WaitStrategy).
     ///
     /// Cancel-safe: if the future is dropped before it has completed, no value is lost.
     ///
@@ -69,8 +69,8 @@ impl<T: Clone> RingReceiver<T> {
     ///
     /// # Errors
     ///
-    /// See [Lagging](RingReceiver#lagging) and [Closing](RingReceiver#closing).
-    pub fn recv_async(&mut self) -> RingRecvAsync<'_, T> {
-        RingRecvAsync { receiver: self }
+    /// See [Lagging](Receiver#lagging) and [Closing](Receiver#closing).
+    pub fn recv_async(&mut self) -> RecvAsync<'_, T> {
+        RecvAsync { receiver: self }
     }
 }

@@ -15,7 +15,7 @@ use crate::wait::Snooze;
 /// they look again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-pub enum Waiting {
+pub enum WaitStrategy {
     /// Spins without bound: the shortest latency, at the price of a whole core. On a machine with
     /// fewer cores than spinning threads, it delays the threads that it waits for.
     Spin,
@@ -39,7 +39,7 @@ const LOOKS: u32 = 200;
 /// The part of a reader's wait that does not park.
 #[derive(Debug)]
 pub(crate) struct Awake {
-    waiting: Waiting,
+    waiting: WaitStrategy,
     /// Whether the last wait did not end in parking.
     is_running: bool,
     /// Whether senders must check whether this reader is parked.
@@ -49,7 +49,7 @@ pub(crate) struct Awake {
 }
 
 impl Awake {
-    pub(crate) fn new(waiting: Waiting) -> Self {
+    pub(crate) fn new(waiting: WaitStrategy) -> Self {
         Self {
             waiting,
             is_running: false,
@@ -58,7 +58,7 @@ impl Awake {
         }
     }
 
-    pub(crate) fn waiting(&self) -> Waiting {
+    pub(crate) fn wait_strategy(&self) -> WaitStrategy {
         self.waiting
     }
 
@@ -86,13 +86,13 @@ impl Awake {
             // Time does not pass in a model, and another look without parking shows it nothing new.
             return is_ready();
         }
-        if self.waiting == Waiting::Spin {
+        if self.waiting == WaitStrategy::Spin {
             return spin(deadline, is_ready);
         }
         if self.is_running {
             gather();
         }
-        let looks = if self.waiting == Waiting::Batch {
+        let looks = if self.waiting == WaitStrategy::Batch {
             LOOKS
         } else {
             0

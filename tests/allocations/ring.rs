@@ -3,12 +3,12 @@
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use fanfeed::{Carrier as _, ExclusiveRingFeed, RingFeed, RingOverflow, RingReceiver, Room};
+use fanfeed::{Carrier as _, ExclusiveRingFeed, RingFeed, Room, ring};
 
 use crate::{allocations, bytes};
 
 /// Reads in every way that there is.
-fn read_all(readers: &mut [RingReceiver<u64>]) {
+fn read_all(readers: &mut [ring::Receiver<u64>]) {
     for reader in readers {
         let _ = reader.try_recv();
         let _ = reader.recv_timeout(Duration::ZERO);
@@ -28,8 +28,8 @@ fn sending_on_a_ring_and_reading_it_allocate_nothing() {
         let mut readers: Vec<_> = (0..count).map(|_| ring.subscribe()).collect();
         readers.extend((0..count).map(|_| shared.subscribe()));
         // Full all the time, and overtaken again and again.
-        let lossy = |builder: fanfeed::RingSubscriberBuilder<'_, u64>| {
-            let builder = builder.overflow(RingOverflow::DropOldest);
+        let lossy = |builder: fanfeed::ring::SubscriberBuilder<'_, u64>| {
+            let builder = builder.overflow(ring::Overflow::DropOldest);
             builder.subscribe()
         };
         let _idle = [lossy(ring.subscriber()), lossy(shared.subscriber())];
@@ -66,7 +66,7 @@ fn sending_on_a_ring_and_reading_it_allocate_nothing() {
 #[test]
 fn a_lossy_reader_that_is_overtaken_while_it_reads_allocates_nothing() {
     let mut ring = ExclusiveRingFeed::new(16).unwrap();
-    let builder = ring.subscriber().overflow(RingOverflow::DropOldest);
+    let builder = ring.subscriber().overflow(ring::Overflow::DropOldest);
     let mut reader = builder.subscribe();
     ring.send(0);
     let allocated = allocations(|| {
@@ -111,9 +111,9 @@ fn a_batch_on_a_shared_ring_allocates_as_it_says() {
 fn a_reader_of_a_ring_costs_at_most_264_bytes_and_a_lossy_one_an_eighth_of_the_ring_more() {
     // Seats come in lots that double; this many fill theirs.
     const READERS: usize = 1016;
-    let own = size_of::<RingReceiver<u64>>() as i64;
+    let own = size_of::<ring::Receiver<u64>>() as i64;
     for capacity in [8, 1024] {
-        for overflow in [RingOverflow::Block, RingOverflow::DropOldest] {
+        for overflow in [ring::Overflow::Block, ring::Overflow::DropOldest] {
             let ring = RingFeed::<u64>::new(capacity).unwrap();
             let mut readers = Vec::with_capacity(READERS);
             let subscribe = || {
@@ -124,7 +124,7 @@ fn a_reader_of_a_ring_costs_at_most_264_bytes_and_a_lossy_one_an_eighth_of_the_r
             let (held, ()) = bytes(subscribe);
             let each = own + held / READERS as i64;
             let segment = match overflow {
-                RingOverflow::Block => 0,
+                ring::Overflow::Block => 0,
                 // Of each slot the value and a byte; and what a segment needs besides.
                 _ => (capacity / 8) as i64 * 9 + 128,
             };
@@ -142,7 +142,7 @@ fn readers_that_come_and_go_leave_nothing_behind_in_a_ring() {
     let churn = || {
         let held: Vec<_> = (0..200)
             .map(|_| {
-                let builder = ring.subscriber().overflow(RingOverflow::DropOldest);
+                let builder = ring.subscriber().overflow(ring::Overflow::DropOldest);
                 (ring.subscribe(), builder.name("one of many").subscribe())
             })
             .collect();
@@ -177,7 +177,7 @@ fn a_send_that_gives_up_leaves_nothing_behind_in_a_ring() {
 fn spare_segments_of_lossy_readers_go_with_them() {
     let ring = RingFeed::new(1 << 10).unwrap();
     let mut strict = ring.subscribe();
-    let options = ring.subscriber().overflow(RingOverflow::DropOldest);
+    let options = ring.subscriber().overflow(ring::Overflow::DropOldest);
     let mut visit = |count: usize| {
         let mut readers: Vec<_> = (0..count).map(|_| options.clone().subscribe()).collect();
         for number in 0..2000_u64 {
@@ -215,8 +215,8 @@ fn nothing_is_left_of_a_ring_when_everything_was_dropped() {
     let run = || {
         let mut ring = ExclusiveRingFeed::new(16).unwrap();
         let shared = RingFeed::new(16).unwrap();
-        let lossy = |builder: fanfeed::RingSubscriberBuilder<'_, Vec<u64>>| {
-            builder.overflow(RingOverflow::DropOldest).subscribe()
+        let lossy = |builder: fanfeed::ring::SubscriberBuilder<'_, Vec<u64>>| {
+            builder.overflow(ring::Overflow::DropOldest).subscribe()
         };
         let mut readers = Vec::new();
         for round in 0..100 {

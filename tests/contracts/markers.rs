@@ -82,32 +82,32 @@ table! {
     [ExclusiveRingFeed<Pinned>] (+Unpin);
     [ExclusiveRingFeed<Unshared>] (-Send -Sync);
     [ExclusiveRingFeed<Bound>] (-Send -Sync);
-    [RingHandle<u8>] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
-    [RingHandle<Unshared>] (-Send -Sync);
-    [RingCursor<u8>] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
-    [RingCursor<Unshared>] (-Send -Sync);
-    [RingReceiver<u8>] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
-    [RingReceiver<Pinned>] (+Unpin);
-    [RingReceiver<Unshared>] (-Send -Sync);
-    [RingReceiver<Bound>] (-Send -Sync);
-    [RingIntoIter<u8>] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
-    [RingIntoIter<Unshared>] (-Send -Sync);
-    [RingIter<'static, u8>] (+Send +Sync +Unpin -UnwindSafe +RefUnwindSafe);
-    [RingIter<'static, Unshared>] (-Send -Sync);
-    [RingTryIter<'static, u8>] (+Send +Sync +Unpin -UnwindSafe +RefUnwindSafe);
-    [RingTryIter<'static, Unshared>] (-Send -Sync);
-    [RingBuilder<Bound>] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
-    [RingSubscriberBuilder<'static, u8>] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
-    [RingSubscriberBuilder<'static, u8, u64>] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
-    [RingSubscriberBuilder<'static, Unshared>] (-Send -Sync);
+    [ring::Handle<u8>] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
+    [ring::Handle<Unshared>] (-Send -Sync);
+    [ring::Cursor<u8>] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
+    [ring::Cursor<Unshared>] (-Send -Sync);
+    [ring::Receiver<u8>] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
+    [ring::Receiver<Pinned>] (+Unpin);
+    [ring::Receiver<Unshared>] (-Send -Sync);
+    [ring::Receiver<Bound>] (-Send -Sync);
+    [ring::IntoIter<u8>] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
+    [ring::IntoIter<Unshared>] (-Send -Sync);
+    [ring::Iter<'static, u8>] (+Send +Sync +Unpin -UnwindSafe +RefUnwindSafe);
+    [ring::Iter<'static, Unshared>] (-Send -Sync);
+    [ring::TryIter<'static, u8>] (+Send +Sync +Unpin -UnwindSafe +RefUnwindSafe);
+    [ring::TryIter<'static, Unshared>] (-Send -Sync);
+    [ring::Builder<Bound>] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
+    [ring::SubscriberBuilder<'static, u8>] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
+    [ring::SubscriberBuilder<'static, u8, u64>] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
+    [ring::SubscriberBuilder<'static, Unshared>] (-Send -Sync);
     // It lends out a value.
-    [RingEvent<'static, u8>] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
-    [RingEvent<'static, Pinned>] (+Unpin);
-    [RingEvent<'static, Unshared>] (-Send -Sync -UnwindSafe -RefUnwindSafe);
-    [RingEvent<'static, Bound>] (-Send -Sync);
-    [RingReaderStats] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
-    [RingOverflow] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
-    [Waiting] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
+    [ring::Event<'static, u8>] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
+    [ring::Event<'static, Pinned>] (+Unpin);
+    [ring::Event<'static, Unshared>] (-Send -Sync -UnwindSafe -RefUnwindSafe);
+    [ring::Event<'static, Bound>] (-Send -Sync);
+    [ring::ReaderStats] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
+    [ring::Overflow] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
+    [ring::WaitStrategy] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
     // ---- Subscriptions ----
     [Subscription] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
     [SubscriptionId] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
@@ -119,13 +119,13 @@ table! {
     [Backoff] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
     // ---- The mux: an event holds what was posted, of which nothing is known ----
     [TypeMux] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
-    [TypeMuxSubscription] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
-    [TypeMuxSubscriberBuilder<'static>] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
-    [TypeMuxEvent] (+Send +Sync +Unpin -UnwindSafe -RefUnwindSafe);
-    [MuxClosed<u8>] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
-    [MuxClosed<Unshared>] (+Send -Sync +UnwindSafe -RefUnwindSafe);
-    [MuxClosed<Bound>] (-Send -Sync);
-    [MuxClosed<Pinned>] (-Unpin);
+    [mux::Subscription] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
+    [mux::SubscriberBuilder<'static>] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
+    [mux::Event] (+Send +Sync +Unpin -UnwindSafe -RefUnwindSafe);
+    [mux::Closed<u8>] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
+    [mux::Closed<Unshared>] (+Send -Sync +UnwindSafe -RefUnwindSafe);
+    [mux::Closed<Bound>] (-Send -Sync);
+    [mux::Closed<Pinned>] (-Unpin);
     // ---- Errors ----
     [FollowError] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
     [CapacityError] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
@@ -152,13 +152,13 @@ table! {
     [SendAsync<Bound>] (-Send -Sync);
     [RecvAsync<'static, Unshared>] (+Send +Sync +Unpin -UnwindSafe +RefUnwindSafe);
     [RecvAsync<'static, Bound>] (-Send -Sync);
-    [RingSendAsync<'static, u8>] (+Send +Unpin +UnwindSafe +RefUnwindSafe);
-    [RingSendAsync<'static, Pinned>] (+Send +Unpin);
-    [RingSendAsync<'static, Fragile>] (-Send -Sync -UnwindSafe -RefUnwindSafe);
-    [RingSendAsync<'static, Unshared>] (-Send -Sync);
-    [RingSendAsync<'static, Bound>] (-Send -Sync);
-    [RingRecvAsync<'static, u8>] (+Send +Sync +Unpin -UnwindSafe +RefUnwindSafe);
-    [RingRecvAsync<'static, Unshared>] (-Send -Sync);
+    [ring::SendAsync<'static, u8>] (+Send +Unpin +UnwindSafe +RefUnwindSafe);
+    [ring::SendAsync<'static, Pinned>] (+Send +Unpin);
+    [ring::SendAsync<'static, Fragile>] (-Send -Sync -UnwindSafe -RefUnwindSafe);
+    [ring::SendAsync<'static, Unshared>] (-Send -Sync);
+    [ring::SendAsync<'static, Bound>] (-Send -Sync);
+    [ring::RecvAsync<'static, u8>] (+Send +Sync +Unpin -UnwindSafe +RefUnwindSafe);
+    [ring::RecvAsync<'static, Unshared>] (-Send -Sync);
 }
 #[cfg(not(feature = "async"))]
 const FUTURES: &[&str] = &[];
@@ -166,17 +166,16 @@ const FUTURES: &[&str] = &[];
 /// The public traits, which have no markers.
 const TRAITS: [&str; 5] = [
     "Carrier",
-    "EventTypes",
+    "mux::EventTypes",
     "OverflowPolicy",
     "Publish",
     "SubscriptionSource",
 ];
 
-/// What the crate exports and begins with a capital, with the features that this was built with.
-fn exported() -> BTreeSet<String> {
-    let source = include_str!("../../src/lib.rs");
+/// What a module exports and begins with a capital, with the features that this was built with.
+fn exported(module: &str, prefix: &str) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
-    for statement in source.split_inclusive(';') {
+    for statement in module.split_inclusive(';') {
         let Some((before, list)) = statement.split_once("pub use ") else {
             continue;
         };
@@ -186,7 +185,7 @@ fn exported() -> BTreeSet<String> {
         }
         let words = list.split(|character: char| !character.is_alphanumeric() && character != '_');
         let types = words.filter(|word| word.starts_with(char::is_uppercase));
-        names.extend(types.map(str::to_owned));
+        names.extend(types.map(|name| format!("{prefix}{name}")));
     }
     names
 }
@@ -200,10 +199,14 @@ fn the_markers_of_every_public_type_are_stated() {
         .chain(TRAITS)
         .map(str::to_owned)
         .collect();
-    let exported = exported();
-    assert!(exported.len() > 45, "{exported:?}");
-    let unstated: Vec<_> = exported.difference(&stated).collect();
+    let mut all = exported(include_str!("../../src/lib.rs"), "");
+    all.extend(exported(include_str!("../../src/mux.rs"), "mux::"));
+    all.extend(exported(include_str!("../../src/ring.rs"), "ring::"));
+    // The crate's root has it too.
+    all.remove("ring::ExclusiveRingFeed");
+    assert!(all.len() > 45, "{all:?}");
+    let unstated: Vec<_> = all.difference(&stated).collect();
     assert!(unstated.is_empty(), "not in the table: {unstated:?}");
-    let gone: Vec<_> = stated.difference(&exported).collect();
+    let gone: Vec<_> = stated.difference(&all).collect();
     assert!(gone.is_empty(), "no longer exported: {gone:?}");
 }

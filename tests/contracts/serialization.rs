@@ -1,6 +1,6 @@
 //! The feature `serde`.
 
-use fanfeed::{CarrierOverflow, Feed, Overflow, RingOverflow, Stats, SubscriptionId, Waiting};
+use fanfeed::{CarrierOverflow, Feed, Overflow, Stats, SubscriptionId, ring};
 
 #[test]
 fn stats_and_options_survive_a_round_trip_through_json() {
@@ -38,20 +38,23 @@ fn stats_and_options_survive_a_round_trip_through_json() {
 #[test]
 fn the_options_of_a_ring_survive_a_round_trip_through_json() {
     for (overflow, json) in [
-        (RingOverflow::Block, r#""Block""#),
-        (RingOverflow::DropOldest, r#""DropOldest""#),
-        (RingOverflow::Disconnect, r#""Disconnect""#),
+        (ring::Overflow::Block, r#""Block""#),
+        (ring::Overflow::DropOldest, r#""DropOldest""#),
+        (ring::Overflow::Disconnect, r#""Disconnect""#),
     ] {
         assert_eq!(serde_json::to_string(&overflow).unwrap(), json);
-        let back = serde_json::from_str::<RingOverflow>(json).unwrap();
+        let back = serde_json::from_str::<ring::Overflow>(json).unwrap();
         assert_eq!(back, overflow);
     }
     for (waiting, json) in [
-        (Waiting::Spin, r#""Spin""#),
-        (Waiting::Batch, r#""Batch""#),
-        (Waiting::Park, r#""Park""#),
+        (ring::WaitStrategy::Spin, r#""Spin""#),
+        (ring::WaitStrategy::Batch, r#""Batch""#),
+        (ring::WaitStrategy::Park, r#""Park""#),
     ] {
         assert_eq!(serde_json::to_string(&waiting).unwrap(), json);
-        assert_eq!(serde_json::from_str::<Waiting>(json).unwrap(), waiting);
+        assert_eq!(
+            serde_json::from_str::<ring::WaitStrategy>(json).unwrap(),
+            waiting
+        );
     }
 }

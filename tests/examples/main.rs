@@ -40,7 +40,7 @@ indoors has ended too: true
 joined reached: [Ok(2), Ok(2)]
 said reached: Ok(1)
 42 reached: Ok(0)
-after stop: Err(MuxClosed(..))
+after stop: Err(Closed(..))
 joined: 2
 mux  | Ada is here
 mux  | Kurt is here

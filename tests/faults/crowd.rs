@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
-use fanfeed::{Feed, Overflow, Publish, Receiver, RingFeed, RingReceiver, Subscription};
+use fanfeed::{Feed, Overflow, Publish, Receiver, RingFeed, Subscription, ring};
 
 use crate::common::Counted;
 
@@ -43,7 +43,7 @@ pub(crate) struct Crowd {
     own: Vec<Receiver<Counted>>,
     crossbeam: crossbeam_channel::Receiver<Counted>,
     std: mpsc::Receiver<Counted>,
-    ring: RingReceiver<Counted>,
+    ring: ring::Receiver<Counted>,
     called: Arc<Mutex<Vec<u64>>>,
     pub(crate) subscriptions: Vec<Subscription>,
 }

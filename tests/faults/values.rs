@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use fanfeed::{Feed, Overflow, RingFeed, RingReceiver, TryRecvError, Undelivered};
+use fanfeed::{Feed, Overflow, RingFeed, TryRecvError, Undelivered, ring};
 
 use crate::common::{Counted, PATIENCE, Tally};
 use crate::crowd::{Crowd, verbs};
@@ -78,7 +78,7 @@ fn a_clone_that_panics_in_a_retry_is_missed_by_one_of_those_it_is_for() {
 }
 
 /// A way to take a clone of a ring's next value.
-type Receive = fn(&mut RingReceiver<Counted>) -> Option<Counted>;
+type Receive = fn(&mut ring::Receiver<Counted>) -> Option<Counted>;
 
 #[test]
 fn a_clone_that_panics_has_been_read_however_it_is_received() {

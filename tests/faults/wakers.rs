@@ -347,7 +347,7 @@ mod tasks {
         }
     }
 
-    fn each_is_woken(mut readers: [fanfeed::RingReceiver<u64>; 4], event: impl FnOnce()) {
+    fn each_is_woken(mut readers: [fanfeed::ring::Receiver<u64>; 4], event: impl FnOnce()) {
         let (faults, bad_waker) = Faults::that(|faults| &faults.wake);
         let counted = Arc::new(Faults::default());
         for (index, reader) in readers.iter_mut().enumerate() {

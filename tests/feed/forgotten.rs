@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use fanfeed::{ExclusiveRingFeed, Feed, Overflow, RingFeed, RingOverflow, Subscription};
+use fanfeed::{ExclusiveRingFeed, Feed, Overflow, RingFeed, Subscription, ring};
 
 use crate::common::{Tally, blocked_send, eventually, join, watchdog};
 
@@ -113,7 +113,7 @@ fn a_forgotten_blocking_reader_holds_the_ring_until_it_is_unsubscribed_or_closed
 
 #[test]
 fn a_forgotten_lossy_reader_holds_nobody() {
-    for overflow in [RingOverflow::DropOldest, RingOverflow::Disconnect] {
+    for overflow in [ring::Overflow::DropOldest, ring::Overflow::Disconnect] {
         let tally = Tally::new();
         let mut ring = ExclusiveRingFeed::new(8).unwrap();
         forget(ring.subscriber().overflow(overflow).subscribe());

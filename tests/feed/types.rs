@@ -6,7 +6,7 @@ use std::fmt::Debug;
 use std::mem::{align_of, size_of};
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use fanfeed::{ExclusiveRingFeed, Feed, Overflow, Receiver, RingFeed, RingOverflow, TryRecvError};
+use fanfeed::{ExclusiveRingFeed, Feed, Overflow, Receiver, RingFeed, TryRecvError, ring};
 
 /// What a value is like, and how many there are.
 trait Edge: Clone + Default + Send + Sync + Debug + 'static {
@@ -241,7 +241,7 @@ macro_rules! a_ring {
             let mut ring = $kind::<T>::new(capacity).unwrap();
             let capacity = ring.capacity();
             let mut strict = ring.subscribe();
-            let builder = ring.subscriber().overflow(RingOverflow::DropOldest);
+            let builder = ring.subscriber().overflow(ring::Overflow::DropOldest);
             let mut lossy = builder.subscribe();
             let mut at = 0_u8;
             for _ in 0..4 {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{bounded, unbounded};
-use fanfeed::{MuxClosed, TypeMux, TypeMuxEvent, TypeMuxSubscription};
+use fanfeed::{TypeMux, mux};
 
 use crate::common::{eventually, join, watchdog};
 use crate::{Does, Letter, Number, assert_ended_well, blocked_post, numbers};
@@ -51,7 +51,7 @@ fn a_receiver_that_is_gone_ends_the_subscription_to_all_types() {
 #[test]
 fn a_carrier_that_panics_fails_its_subscription() {
     let mux = TypeMux::new();
-    let panics = Does(|_: &TypeMuxEvent| panic!("a carrier's panic"));
+    let panics = Does(|_: &mux::Event| panic!("a carrier's panic"));
     let failing = mux.subscriber::<(Number, Letter)>().subscribe(panics);
     let mut sound = mux.subscribe::<(Number,)>();
     let err = failing.err();
@@ -123,11 +123,11 @@ fn types_without_subscribers_take_no_memory() {
 fn its_parts_go_where_they_are_needed() {
     fn shared<T: Send + Sync>() {}
     shared::<TypeMux>();
-    shared::<TypeMuxEvent>();
-    shared::<TypeMuxSubscription>();
-    shared::<MuxClosed<u8>>();
+    shared::<mux::Event>();
+    shared::<mux::Subscription>();
+    shared::<mux::Closed<u8>>();
     fn is_error<T: std::error::Error>() {}
-    is_error::<MuxClosed<std::cell::Cell<u8>>>();
+    is_error::<mux::Closed<std::cell::Cell<u8>>>();
     let mux = TypeMux::new();
     let mut subscription = mux.subscribe::<(Number,)>();
     mux.post(Number(1)).unwrap();
@@ -135,5 +135,5 @@ fn its_parts_go_where_they_are_needed() {
         format!("{subscription:?}").contains("len: 1"),
         "{subscription:?}"
     );
-    assert!(format!("{:?}", subscription.recv()).contains("TypeMuxEvent"));
+    assert!(format!("{:?}", subscription.recv()).contains("Event {"));
 }

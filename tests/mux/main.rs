@@ -15,9 +15,7 @@ use std::any::Any;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use fanfeed::{
-    Carrier, MuxClosed, Subscription, TrySendError, TypeMux, TypeMuxEvent, TypeMuxSubscription,
-};
+use fanfeed::{Carrier, Subscription, TrySendError, TypeMux, mux};
 
 use crate::common::eventually;
 
@@ -27,8 +25,8 @@ struct Number(usize);
 #[derive(Debug, PartialEq, Clone, Copy)]
 struct Letter(char);
 
-fn numbers(events: impl IntoIterator<Item = TypeMuxEvent>) -> Vec<usize> {
-    let number = |event: TypeMuxEvent| event.downcast_ref::<Number>().expect("a number").0;
+fn numbers(events: impl IntoIterator<Item = mux::Event>) -> Vec<usize> {
+    let number = |event: mux::Event| event.downcast_ref::<Number>().expect("a number").0;
     events.into_iter().map(number).collect()
 }
 
@@ -38,7 +36,7 @@ fn blocked_post<E: Any + Send + Sync>(
     mux: &Arc<TypeMux>,
     on: &Subscription,
     event: E,
-) -> JoinHandle<Result<usize, MuxClosed<E>>> {
+) -> JoinHandle<Result<usize, mux::Closed<E>>> {
     let before = on.stats().blocked;
     let mux = Arc::clone(mux);
     let poster = thread::spawn(move || mux.post(event));
@@ -47,7 +45,7 @@ fn blocked_post<E: Any + Send + Sync>(
 }
 
 /// A subscription to numbers that is full.
-fn full(mux: &TypeMux) -> TypeMuxSubscription {
+fn full(mux: &TypeMux) -> mux::Subscription {
     let subscription = mux.subscriber::<(Number,)>().capacity(1).channel().unwrap();
     mux.post(Number(0)).unwrap();
     subscription
@@ -57,8 +55,8 @@ fn full(mux: &TypeMux) -> TypeMuxSubscription {
 #[derive(Clone)]
 struct Does<F>(F);
 
-impl<F: Fn(&TypeMuxEvent) + Clone + Send + Sync + 'static> Carrier<TypeMuxEvent> for Does<F> {
-    fn try_send(&self, event: TypeMuxEvent) -> Result<(), TrySendError<TypeMuxEvent>> {
+impl<F: Fn(&mux::Event) + Clone + Send + Sync + 'static> Carrier<mux::Event> for Does<F> {
+    fn try_send(&self, event: mux::Event) -> Result<(), TrySendError<mux::Event>> {
         self.0(&event);
         Ok(())
     }

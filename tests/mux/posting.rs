@@ -5,9 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self};
 use std::time::{Duration, Instant};
 
-use fanfeed::{
-    RecvError, RecvTimeoutError, TryRecvError, TypeMux, TypeMuxEvent, TypeMuxSubscription,
-};
+use fanfeed::{RecvError, RecvTimeoutError, TryRecvError, TypeMux, mux};
 
 use crate::common::{join, message, watchdog};
 use crate::{Does, Letter, Number, numbers};
@@ -119,10 +117,10 @@ fn a_subscription_sees_no_event_older_than_itself() {
     // A feed serves its subscribers in chunks of 64. A subscription that is made while the first
     // chunk is served, and lands in the second, is in time for an event that was posted before.
     let mux = Arc::new(TypeMux::new());
-    let late: Arc<Mutex<Option<TypeMuxSubscription>>> = Arc::default();
+    let late: Arc<Mutex<Option<mux::Subscription>>> = Arc::default();
     let subscribe = Does({
         let (mux, late) = (Arc::downgrade(&mux), Arc::clone(&late));
-        move |_: &TypeMuxEvent| {
+        move |_: &mux::Event| {
             let mux = mux.upgrade().expect("it is being posted on");
             late.lock()
                 .unwrap()

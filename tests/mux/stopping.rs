@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::thread::{self};
 
 use crossbeam_channel::bounded;
-use fanfeed::{Carrier, RecvError, Subscription, TrySendError, TypeMux, TypeMuxEvent};
+use fanfeed::{Carrier, RecvError, Subscription, TrySendError, TypeMux, mux};
 
 use crate::common::{Sleeper, eventually, join, watchdog};
 use crate::{Does, Letter, Number, assert_ended_well, blocked_post, full, numbers};
@@ -22,7 +22,7 @@ fn after_stop_a_post_gives_the_event_back() {
     assert_eq!(closed.into_inner(), "event");
     // A type that nobody has subscribed to, and one that cannot be printed.
     struct Opaque;
-    assert_eq!(format!("{:?}", mux.post(Opaque)), "Err(MuxClosed(..))");
+    assert_eq!(format!("{:?}", mux.post(Opaque)), "Err(Closed(..))");
     assert_ended_well(subscription.subscription());
     mux.stop();
 }
@@ -38,7 +38,7 @@ fn after_stop_a_subscription_has_ended() {
     assert_eq!(own.recv().unwrap_err(), RecvError::Closed);
     assert_ended_well(own.subscription());
     own.unsubscribe();
-    let (tx, rx) = bounded::<TypeMuxEvent>(1);
+    let (tx, rx) = bounded::<mux::Event>(1);
     let brought = mux
         .subscriber::<(Number, Letter)>()
         .name("late")
@@ -60,8 +60,8 @@ fn a_mux_that_is_stopped_during_a_subscribe_ends_that_subscription_too() {
             Self(Arc::clone(&self.0), Arc::clone(&self.1))
         }
     }
-    impl Carrier<TypeMuxEvent> for Stops {
-        fn try_send(&self, _: TypeMuxEvent) -> Result<(), TrySendError<TypeMuxEvent>> {
+    impl Carrier<mux::Event> for Stops {
+        fn try_send(&self, _: mux::Event) -> Result<(), TrySendError<mux::Event>> {
             Ok(())
         }
     }
@@ -114,7 +114,7 @@ fn stop_waits_for_a_delivery_under_way() {
             Arc::clone(&returned),
             Arc::clone(&early),
         );
-        move |_: &TypeMuxEvent| {
+        move |_: &mux::Event| {
             begun_tx.send(()).unwrap();
             eventually(|| mux.upgrade().unwrap().is_stopped());
             // Both sleep in `stop`; one that returned too early has ended, and would be waited for
@@ -157,7 +157,7 @@ fn stop_and_unsubscribe_inside_a_delivery_do_not_wait() {
         let own: Arc<Mutex<Option<Subscription>>> = Arc::default();
         let end = Does({
             let (mux, own) = (Arc::downgrade(&mux), Arc::clone(&own));
-            move |_: &TypeMuxEvent| {
+            move |_: &mux::Event| {
                 if stop {
                     mux.upgrade().unwrap().stop();
                 } else if let Some(own) = &*own.lock().unwrap() {

@@ -6,7 +6,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, bounded, unbounded};
-use fanfeed::{TryRecvError, TypeMux, TypeMuxEvent, TypeMuxSubscription};
+use fanfeed::{TryRecvError, TypeMux, mux};
 
 use crate::common::{eventually, join, watchdog};
 use crate::{Does, Letter, Number};
@@ -43,12 +43,12 @@ fn subscribers_come_and_go_while_others_post() {
 }
 
 /// Whether a channel has ended, apart from what is left in it.
-fn has_ended(channel: &mut TypeMuxSubscription) -> bool {
+fn has_ended(channel: &mut mux::Subscription) -> bool {
     channel.try_iter().for_each(drop);
     channel.try_recv().unwrap_err() == TryRecvError::Closed
 }
 
-fn is_disconnected(channel: &Receiver<TypeMuxEvent>) -> bool {
+fn is_disconnected(channel: &Receiver<mux::Event>) -> bool {
     channel.try_iter().for_each(drop);
     channel.try_recv().unwrap_err() == crossbeam_channel::TryRecvError::Disconnected
 }
@@ -62,7 +62,7 @@ fn channels_have_ended_when_unsubscribe_returns() {
     // They keep both types in use.
     let _stays = mux
         .subscriber::<(Number, Letter)>()
-        .subscribe(Does(|_: &TypeMuxEvent| {}));
+        .subscribe(Does(|_: &mux::Event| {}));
     let posters = [0, 1].map(|poster| {
         let mux = Arc::clone(&mux);
         thread::spawn(move || {
@@ -153,17 +153,17 @@ fn what_posts_return_adds_up_to_what_was_received() {
     }
 }
 
-fn count_brought(receiver: Receiver<TypeMuxEvent>, all: &Arc<AtomicUsize>) -> JoinHandle<usize> {
+fn count_brought(receiver: Receiver<mux::Event>, all: &Arc<AtomicUsize>) -> JoinHandle<usize> {
     let all = Arc::clone(all);
-    let count = move |_: &TypeMuxEvent| {
+    let count = move |_: &mux::Event| {
         all.fetch_add(1, Ordering::Relaxed);
     };
     thread::spawn(move || receiver.iter().inspect(count).count())
 }
 
-fn count_own(mut receiver: TypeMuxSubscription, all: &Arc<AtomicUsize>) -> JoinHandle<usize> {
+fn count_own(mut receiver: mux::Subscription, all: &Arc<AtomicUsize>) -> JoinHandle<usize> {
     let all = Arc::clone(all);
-    let count = move |_: &TypeMuxEvent| {
+    let count = move |_: &mux::Event| {
         all.fetch_add(1, Ordering::Relaxed);
     };
     thread::spawn(move || receiver.iter().inspect(count).count())

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
 
-use fanfeed::{Carrier, CarrierOverflow, Feed, RecvError, RingFeed, RingOverflow, Room};
+use fanfeed::{Carrier, CarrierOverflow, Feed, RecvError, RingFeed, Room, ring};
 
 use crate::common::tasks::counting_waker;
 use crate::common::{PATIENCE, blocked_send, eventually, join, watchdog};
@@ -152,7 +152,7 @@ fn a_ring_can_be_sent_on_directly_as_well() {
 fn a_ring_of_lossy_readers_is_never_full() {
     let feed = Feed::new();
     let ring = RingFeed::new(4).unwrap();
-    let builder = ring.subscriber().overflow(RingOverflow::DropOldest);
+    let builder = ring.subscriber().overflow(ring::Overflow::DropOldest);
     let mut reader = builder.subscribe();
     feed.subscribe(ring).detach();
     for value in 0..100 {
@@ -183,7 +183,7 @@ fn many_threads_send_on_a_feed_through_a_small_ring() {
         let feed = Feed::new();
         let ring = RingFeed::new(capacity).unwrap();
         let mut reader = ring.subscribe();
-        let builder = ring.subscriber().overflow(RingOverflow::DropOldest);
+        let builder = ring.subscriber().overflow(ring::Overflow::DropOldest);
         let mut lossy = builder.subscribe();
         let subscription = feed.subscribe(ring);
         let mut channel = feed.channel(capacity).unwrap();

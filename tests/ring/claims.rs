@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 
-use fanfeed::{ExclusiveRingFeed, RingFeed, RingOverflow, TryRecvError};
+use fanfeed::{ExclusiveRingFeed, RingFeed, TryRecvError, ring};
 
 use crate::batches::full;
 use crate::common::{eventually, join, message, watchdog};
@@ -105,7 +105,7 @@ fn a_claim_that_fails_overtakes_no_lossy_reader() {
 
 #[test]
 fn lossy_readers_are_overtaken_by_a_claim_and_told() {
-    for overflow in [RingOverflow::DropOldest, RingOverflow::Disconnect] {
+    for overflow in [ring::Overflow::DropOldest, ring::Overflow::Disconnect] {
         for first in [0, 3, 8, 13] {
             let mut ring = ExclusiveRingFeed::<u64>::new(64).unwrap();
             let mut lossy = ring.subscriber().overflow(overflow).subscribe();
@@ -114,7 +114,7 @@ fn lossy_readers_are_overtaken_by_a_claim_and_told() {
                 let begin = first + round * 56;
                 ring.send_batch_with(56, |index, slot| *slot = begin + index as u64);
             }
-            if overflow == RingOverflow::Disconnect {
+            if overflow == ring::Overflow::Disconnect {
                 assert_eq!(lossy.try_recv(), Err(TryRecvError::Overflowed));
                 continue;
             }
@@ -195,7 +195,7 @@ fn claims_of_all_lengths_are_woken_for() {
     assert_eq!(readers.map(join), [sent; 2]);
 }
 
-fn closed() -> fanfeed::RingReceiver<u64> {
+fn closed() -> fanfeed::ring::Receiver<u64> {
     RingFeed::new(1).unwrap().subscribe()
 }
 
@@ -368,7 +368,7 @@ fn readers_join_while_a_batch_is_written() {
     ring.send_batch_with(56, |index, slot| {
         *slot = 13 + index as u64;
         if index % 9 == 0 {
-            for overflow in [RingOverflow::Block, RingOverflow::DropOldest] {
+            for overflow in [ring::Overflow::Block, ring::Overflow::DropOldest] {
                 let options = handle.subscriber().overflow(overflow).history(20);
                 readers.push(options.subscribe());
             }
@@ -397,7 +397,7 @@ fn claims_are_accounted_for_beside_readers_that_join_and_leave() {
             }
         }
     });
-    let overflows = [RingOverflow::Block, RingOverflow::DropOldest];
+    let overflows = [ring::Overflow::Block, ring::Overflow::DropOldest];
     let readers = overflows.map(|overflow| {
         let handle = handle.clone();
         thread::spawn(move || {

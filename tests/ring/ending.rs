@@ -4,8 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use fanfeed::{
-    ExclusiveRingFeed, RecvError, RecvTimeoutError, RingFeed, RingOverflow, TryRecvError,
-    TrySendError,
+    ExclusiveRingFeed, RecvError, RecvTimeoutError, RingFeed, TryRecvError, TrySendError, ring,
 };
 
 use crate::common::{PATIENCE, join, watchdog};
@@ -16,7 +15,7 @@ fn readers_take_what_is_there_and_then_learn_that_it_ended() {
     for overflow in OVERFLOWS {
         for waiting in WAITINGS {
             with_each_sender!(4, |ring| {
-                let builder = ring.subscriber().overflow(overflow).waiting(waiting);
+                let builder = ring.subscriber().overflow(overflow).wait_strategy(waiting);
                 let mut reader = builder.subscribe();
                 let errors = reader.subscription().err();
                 ring.send_batch(0..4);
@@ -81,7 +80,7 @@ fn what_subscribes_to_a_ring_that_has_ended_has_ended() {
             handle
                 .clone()
                 .subscriber()
-                .overflow(RingOverflow::DropOldest)
+                .overflow(ring::Overflow::DropOldest)
                 .subscribe(),
         ] {
             assert!(reader.is_closed());
@@ -142,7 +141,7 @@ fn closing_while_senders_run_leaves_readers_an_end_without_gaps() {
     for _ in 0..50 {
         let ring = RingFeed::new(8).unwrap();
         let readers = WAITINGS.map(|waiting| {
-            let mut reader = ring.subscriber().waiting(waiting).subscribe();
+            let mut reader = ring.subscriber().wait_strategy(waiting).subscribe();
             thread::spawn(move || reader.iter().collect::<Vec<(u64, u64)>>())
         });
         let senders = [0, 1].map(|sender| {

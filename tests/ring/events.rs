@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use fanfeed::{RingFeed, RingOverflow, RingReceiver, TryRecvError};
+use fanfeed::{RingFeed, TryRecvError, ring};
 
 use crate::common::{eventually, join, watchdog};
 use crate::{OVERFLOWS, leader_and_follower, lossy_reader, send_numbers};
 
 /// Drains one batch, and returns the values with their positions, and which of them were said to be
 /// the last.
-fn batch(reader: &mut RingReceiver<u64>) -> Result<Vec<(u64, u64, bool)>, TryRecvError> {
+fn batch(reader: &mut ring::Receiver<u64>) -> Result<Vec<(u64, u64, bool)>, TryRecvError> {
     let mut events = Vec::new();
     let flow = reader.drain_with(|event| {
         events.push((event.position(), *event.value(), event.is_last()));
@@ -276,7 +276,7 @@ fn missed_values_are_reported_instead_of_a_batch() {
         assert_eq!(batch(&mut reader), Err(TryRecvError::Closed));
 
         let fragile = RingFeed::new(8).unwrap();
-        let builder = fragile.subscriber().overflow(RingOverflow::Disconnect);
+        let builder = fragile.subscriber().overflow(ring::Overflow::Disconnect);
         let mut reader = builder.subscribe();
         fragile.send_batch(0..20);
         assert_eq!(batch(&mut reader), Err(TryRecvError::Overflowed));
@@ -324,7 +324,7 @@ fn values_are_borrowed_for_as_long_as_the_handler_runs() {
 #[test]
 fn batches_are_accounted_for_while_a_sender_runs() {
     let _watchdog = watchdog();
-    for overflow in [RingOverflow::Block, RingOverflow::DropOldest] {
+    for overflow in [ring::Overflow::Block, ring::Overflow::DropOldest] {
         with_each_sender!(64, |ring| {
             let mut reader = ring.subscriber().overflow(overflow).subscribe();
             let sender = send_numbers(ring, 20_000);

@@ -8,10 +8,7 @@ use std::task::{Context, Poll};
 use std::thread;
 use std::time::Duration;
 
-use fanfeed::{
-    ExclusiveRingFeed, FollowError, RecvError, RingFeed, RingOverflow, RingReceiver, TryRecvError,
-    Waiting,
-};
+use fanfeed::{ExclusiveRingFeed, FollowError, RecvError, RingFeed, TryRecvError, ring};
 #[cfg(feature = "async")]
 use futures_util::{FutureExt, StreamExt};
 
@@ -24,7 +21,7 @@ use crate::{WAITINGS, leader_and_follower};
 fn a_follower_sees_a_value_when_all_its_leaders_have_passed_it() {
     with_each_sender!(8, |ring| {
         let mut leaders = [ring.subscribe(), ring.subscribe(), ring.subscribe()];
-        let cursors = leaders.each_ref().map(RingReceiver::cursor);
+        let cursors = leaders.each_ref().map(ring::Receiver::cursor);
         let one_by_one = ring.subscriber().after(&cursors[..1]).unwrap();
         let mut follower = one_by_one.after(&cursors[1..]).unwrap().subscribe();
         for round in 0..30 {
@@ -64,7 +61,7 @@ fn only_blocking_readers_of_the_same_ring_can_be_followed() {
     with_each_sender!(8, |ring| {
         let other = RingFeed::<u32>::new(8).unwrap().subscribe();
         let own = ring.subscribe();
-        let lossy = [RingOverflow::DropOldest, RingOverflow::Disconnect]
+        let lossy = [ring::Overflow::DropOldest, ring::Overflow::Disconnect]
             .map(|overflow| ring.subscriber().overflow(overflow).subscribe());
         let refused = |cursors: &[_]| ring.subscriber().after(cursors).unwrap_err();
         let error = refused(&[own.cursor(), other.cursor()]);
@@ -86,7 +83,7 @@ fn only_blocking_readers_of_the_same_ring_can_be_followed() {
 fn where_leaders_end_followers_go_on_behind_those_that_are_left() {
     for unsubscribes in [false, true] {
         with_each_sender!(8, |ring| {
-            let end = |leader: RingReceiver<u32>| {
+            let end = |leader: ring::Receiver<u32>| {
                 if unsubscribes {
                     leader.subscription().unsubscribe();
                 }
@@ -208,7 +205,7 @@ fn a_follower_may_drop_values_and_begin_earlier_than_its_leader() {
         let after = [leader.cursor()];
         let options = ring.subscriber().after(&after).unwrap();
         let mut early = options.clone().history(2).subscribe();
-        let lossy = options.clone().overflow(RingOverflow::DropOldest);
+        let lossy = options.clone().overflow(ring::Overflow::DropOldest);
         let mut lossy = lossy.subscribe();
         let mut second = options.from(1).subscribe().unwrap();
         // What was sent before the leader joined counts as passed.
@@ -400,7 +397,7 @@ fn under_load(stages: [&'static [usize]; 4], count: usize, capacity: usize, seed
     let _watchdog = watchdog();
     let mut random = Random::new(seed);
     let ring = RingFeed::<Arc<Handled>>::new(capacity).unwrap();
-    let mut readers: Vec<RingReceiver<_>> = Vec::new();
+    let mut readers: Vec<ring::Receiver<_>> = Vec::new();
     for after in &stages[..count] {
         let cursors: Vec<_> = after
             .iter()
@@ -408,10 +405,10 @@ fn under_load(stages: [&'static [usize]; 4], count: usize, capacity: usize, seed
             .collect();
         // Without those that spin: there are more threads than cores.
         let waiting = WAITINGS[1 + random.below(2) as usize];
-        let options = ring.subscriber().waiting(waiting).name("stage");
+        let options = ring.subscriber().wait_strategy(waiting).name("stage");
         readers.push(options.after(&cursors).unwrap().subscribe());
     }
-    let cursors: Vec<_> = readers.iter().map(RingReceiver::cursor).collect();
+    let cursors: Vec<_> = readers.iter().map(ring::Receiver::cursor).collect();
     let total = 500;
     let threads: Vec<_> = readers
         .into_iter()
@@ -435,7 +432,7 @@ fn under_load(stages: [&'static [usize]; 4], count: usize, capacity: usize, seed
             let mut last = 0;
             while !handle.is_closed() {
                 let leader = random.below(cursors.len() as u64) as usize;
-                let kind = [RingOverflow::Block, RingOverflow::DropOldest];
+                let kind = [ring::Overflow::Block, ring::Overflow::DropOldest];
                 let options = handle.subscriber().overflow(kind[random.below(2) as usize]);
                 let after = [cursors[leader].clone()];
                 let mut guest = options.after(&after).unwrap().subscribe();
@@ -486,13 +483,21 @@ fn stages_that_leave_one_after_another_release_those_behind() {
     let _watchdog = watchdog();
     for waiting in WAITINGS {
         with_each_sender!(16, |ring| {
-            let mut chain: Vec<RingReceiver<u64>> = vec![ring.subscribe()];
+            let mut chain: Vec<ring::Receiver<u64>> = vec![ring.subscribe()];
             for _ in 0..3 {
                 let after = [chain.last().unwrap().cursor()];
-                let options = ring.subscriber().waiting(waiting).after(&after).unwrap();
+                let options = ring
+                    .subscriber()
+                    .wait_strategy(waiting)
+                    .after(&after)
+                    .unwrap();
                 chain.push(options.subscribe());
             }
-            let stays = if waiting == Waiting::Spin { 50 } else { 400 };
+            let stays = if waiting == ring::WaitStrategy::Spin {
+                50
+            } else {
+                400
+            };
             let threads: Vec<_> = chain
                 .into_iter()
                 .enumerate()

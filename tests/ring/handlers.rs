@@ -5,15 +5,15 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use fanfeed::{RingFeed, RingOverflow, RingReceiver, TryRecvError, TrySendError};
+use fanfeed::{RingFeed, TryRecvError, TrySendError, ring};
 
 use crate::common::{PATIENCE, eventually, join, message, watchdog};
 
 /// A full ring of one, with a strict reader and one that drops the oldest.
-fn full() -> (RingFeed<u32>, RingReceiver<u32>, RingReceiver<u32>) {
+fn full() -> (RingFeed<u32>, ring::Receiver<u32>, ring::Receiver<u32>) {
     let ring = RingFeed::new(1).unwrap();
     let strict = ring.subscribe();
-    let lossy = ring.subscriber().overflow(RingOverflow::DropOldest);
+    let lossy = ring.subscriber().overflow(ring::Overflow::DropOldest);
     let lossy = lossy.subscribe();
     ring.send(0);
     (ring, strict, lossy)

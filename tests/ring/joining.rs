@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use fanfeed::{RingFeed, RingHandle, RingOverflow, TryRecvError, Waiting};
+use fanfeed::{RingFeed, TryRecvError, ring};
 
 use crate::common::{Random, eventually, join, watchdog};
 use crate::{Copies, OVERFLOWS, blocked};
@@ -152,13 +152,17 @@ fn a_thousand_readers_come_and_go_in_any_order() {
 
 /// Subscribes, reads a while and leaves, again and again until the ring ends. Each value is to
 /// follow the one before.
-fn come_and_go(handle: &RingHandle<Copies>, capacity: u64, seed: u64) -> u64 {
+fn come_and_go(handle: &ring::Handle<Copies>, capacity: u64, seed: u64) -> u64 {
     let mut random = Random::new(seed);
     let mut rounds = 0;
     while !handle.is_closed() {
         let overflow = OVERFLOWS[random.below(3) as usize];
-        let waiting = [Waiting::Batch, Waiting::Park][random.below(2) as usize];
-        let builder = handle.subscriber().overflow(overflow).waiting(waiting);
+        let waiting =
+            [ring::WaitStrategy::Batch, ring::WaitStrategy::Park][random.below(2) as usize];
+        let builder = handle
+            .subscriber()
+            .overflow(overflow)
+            .wait_strategy(waiting);
         let mut reader = builder.history(random.below(2 * capacity)).subscribe();
         let mut next: Option<u64> = None;
         for _ in 0..random.below(6) {
@@ -172,10 +176,10 @@ fn come_and_go(handle: &RingHandle<Copies>, capacity: u64, seed: u64) -> u64 {
             });
             match drained {
                 Err(TryRecvError::Lagged(missed)) => {
-                    assert_eq!(overflow, RingOverflow::DropOldest);
+                    assert_eq!(overflow, ring::Overflow::DropOldest);
                     next = next.map(|next| next + missed);
                 }
-                Err(TryRecvError::Overflowed) => assert_eq!(overflow, RingOverflow::Disconnect),
+                Err(TryRecvError::Overflowed) => assert_eq!(overflow, ring::Overflow::Disconnect),
                 _ => {}
             }
         }

@@ -4,19 +4,18 @@ use std::sync::Arc;
 use std::thread;
 
 use fanfeed::{
-    ExclusiveRingFeed, RecvError, RecvTimeoutError, RingFeed, RingOverflow, RingReceiver,
-    SubscriptionError, TryRecvError,
+    ExclusiveRingFeed, RecvError, RecvTimeoutError, RingFeed, SubscriptionError, TryRecvError, ring,
 };
 
 use crate::common::{Counted, PATIENCE, Tally, join, watchdog};
 use crate::{Copies, WAITINGS, account_for};
 
-const LOSSY: [RingOverflow; 2] = [RingOverflow::DropOldest, RingOverflow::Disconnect];
+const LOSSY: [ring::Overflow; 2] = [ring::Overflow::DropOldest, ring::Overflow::Disconnect];
 
 #[test]
 fn a_reader_that_fell_behind_learns_how_many_it_missed_once_and_goes_on() {
     with_each_sender!(16, |ring| {
-        let builder = || ring.subscriber().overflow(RingOverflow::DropOldest);
+        let builder = || ring.subscriber().overflow(ring::Overflow::DropOldest);
         let mut readers = [(); 6].map(|()| builder().subscribe());
         assert_eq!(ring.send_batch(0..17), 17);
         // An eighth of the ring at a time.
@@ -45,7 +44,7 @@ fn a_reader_that_fell_behind_learns_how_many_it_missed_once_and_goes_on() {
 #[test]
 fn an_unsubscribed_reader_reports_no_missed_values() {
     with_each_sender!(4, |ring| {
-        let builder = ring.subscriber().overflow(RingOverflow::DropOldest);
+        let builder = ring.subscriber().overflow(ring::Overflow::DropOldest);
         let [mut told, mut untold] = [(); 2].map(|()| builder.clone().subscribe());
         ring.send_batch(0..10);
         assert_eq!(told.try_recv(), Err(TryRecvError::Lagged(6)));
@@ -64,7 +63,7 @@ fn an_unsubscribed_reader_reports_no_missed_values() {
 #[test]
 fn missed_values_are_reported_before_the_end_and_in_stats_before_they_are_noticed() {
     with_each_sender!(4, |ring| {
-        let builder = ring.subscriber().overflow(RingOverflow::DropOldest);
+        let builder = ring.subscriber().overflow(ring::Overflow::DropOldest);
         let mut reader = builder.subscribe();
         ring.send_batch(0..10);
         let stats = reader.stats();
@@ -86,7 +85,7 @@ fn received_and_missed_are_together_what_was_sent_wherever_the_reader_stood() {
         for read in 0..capacity {
             for sent in [1, capacity - 1, capacity, capacity + 1, 3 * capacity + 1] {
                 with_each_sender!(capacity as usize, |ring| {
-                    let builder = ring.subscriber().overflow(RingOverflow::DropOldest);
+                    let builder = ring.subscriber().overflow(ring::Overflow::DropOldest);
                     let mut reader = builder.subscribe();
                     ring.send_batch(0..read);
                     assert!(reader.try_iter().eq(0..read));
@@ -122,7 +121,7 @@ fn a_sender_laps_a_reader_inside_its_own_callback_and_the_value_stays() {
     let tally = Tally::new();
     for capacity in [1, 2, 8, 16, 64] {
         let mut ring = ExclusiveRingFeed::new(capacity as usize).unwrap();
-        let builder = ring.subscriber().overflow(RingOverflow::DropOldest);
+        let builder = ring.subscriber().overflow(ring::Overflow::DropOldest);
         let mut reader = builder.subscribe();
         let value = |number| (Copies::of(number), Box::new(number), tally.value(number));
         let (mut sent, mut next) = (0, 0);
@@ -170,7 +169,7 @@ fn a_sender_laps_a_reader_inside_its_own_callback_and_the_value_stays() {
 fn several_senders_lap_a_reader_while_it_reads() {
     let _watchdog = watchdog();
     let ring = RingFeed::new(16).unwrap();
-    let builder = ring.subscriber().overflow(RingOverflow::DropOldest);
+    let builder = ring.subscriber().overflow(ring::Overflow::DropOldest);
     let mut reader = builder.subscribe();
     ring.send(Copies::of(0));
     let drained = reader.drain(|value| {
@@ -203,7 +202,7 @@ fn several_senders_lap_a_reader_while_it_reads() {
 }
 
 /// Has each reader in turn be in the midst of reading when the last one's callback sends.
-fn read_all_at_once(readers: &mut [RingReceiver<Arc<Copies>>], send_laps: &mut dyn FnMut()) {
+fn read_all_at_once(readers: &mut [ring::Receiver<Arc<Copies>>], send_laps: &mut dyn FnMut()) {
     let Some((first, rest)) = readers.split_first_mut() else {
         return send_laps();
     };
@@ -224,7 +223,7 @@ fn many_readers_are_overtaken_at_once_in_the_midst_of_reading() {
         let mut ring = ExclusiveRingFeed::new(32).unwrap();
         let mut readers: Vec<_> = (0..count)
             .map(|_| {
-                let builder = ring.subscriber().overflow(RingOverflow::DropOldest);
+                let builder = ring.subscriber().overflow(ring::Overflow::DropOldest);
                 builder.subscribe()
             })
             .collect();
@@ -267,8 +266,8 @@ fn readers_that_block_and_readers_that_drop_share_a_ring() {
         with_each_sender!(capacity, |ring| {
             let mut strict = ring.subscribe();
             let lossy = WAITINGS.map(|waiting| {
-                let builder = ring.subscriber().overflow(RingOverflow::DropOldest);
-                let mut reader = builder.waiting(waiting).subscribe();
+                let builder = ring.subscriber().overflow(ring::Overflow::DropOldest);
+                let mut reader = builder.wait_strategy(waiting).subscribe();
                 thread::spawn(move || account_for(&mut reader, Copies::number))
             });
             let strict = thread::spawn(move || account_for(&mut strict, Copies::number));
@@ -296,7 +295,7 @@ fn lossy_readers_account_for_every_value_while_a_sender_runs_at_full_speed() {
     for capacity in [1, 2, 8, 128] {
         with_each_sender!(capacity, |ring| {
             let readers = [0, 1, 2].map(|_| {
-                let builder = ring.subscriber().overflow(RingOverflow::DropOldest);
+                let builder = ring.subscriber().overflow(ring::Overflow::DropOldest);
                 let mut reader = builder.subscribe();
                 thread::spawn(move || {
                     account_for(&mut reader, |(copies, counted): &(Copies, Arc<Counted>)| {
@@ -327,7 +326,7 @@ fn lossy_readers_account_for_every_value_while_a_sender_runs_at_full_speed() {
 #[test]
 fn a_reader_that_may_not_fall_behind_ends_with_an_error_when_it_does() {
     with_each_sender!(8, |ring| {
-        let builder = ring.subscriber().overflow(RingOverflow::Disconnect);
+        let builder = ring.subscriber().overflow(ring::Overflow::Disconnect);
         let mut reader = builder.name("hasty").subscribe();
         let mut other = ring.subscriber().history(8).subscribe();
         let errors = reader.subscription().err();
@@ -366,7 +365,7 @@ fn a_reader_that_may_not_fall_behind_ends_with_an_error_when_it_does() {
 #[test]
 fn a_reader_that_may_not_fall_behind_reads_on_undisturbed_until_its_callback_returns() {
     let mut ring = ExclusiveRingFeed::new(8).unwrap();
-    let builder = ring.subscriber().overflow(RingOverflow::Disconnect);
+    let builder = ring.subscriber().overflow(ring::Overflow::Disconnect);
     let mut reader = builder.subscribe();
     ring.send(Copies::of(0));
     let drained = reader.drain(|value| {
@@ -392,7 +391,7 @@ fn no_lossy_reader_that_has_stopped_reading_holds_a_sender() {
                 assert_eq!(ring.try_send(value), Ok(value));
             }
             for reader in &idle {
-                assert_eq!(reader.is_closed(), overflow == RingOverflow::Disconnect);
+                assert_eq!(reader.is_closed(), overflow == ring::Overflow::Disconnect);
                 assert_eq!(reader.stats().blocked, 0);
             }
         });
@@ -403,7 +402,7 @@ fn no_lossy_reader_that_has_stopped_reading_holds_a_sender() {
 fn a_waiting_reader_that_may_not_fall_behind_learns_what_it_can_read() {
     let _watchdog = watchdog();
     with_each_sender!(1, |ring| {
-        let builder = ring.subscriber().overflow(RingOverflow::Disconnect);
+        let builder = ring.subscriber().overflow(ring::Overflow::Disconnect);
         let (mut reader, subscription) = builder.subscribe().split();
         let thread = thread::spawn(move || {
             let mut next = 0;

@@ -6,7 +6,7 @@ mod common;
 use std::thread::{self, JoinHandle};
 
 use common::eventually;
-use fanfeed::{Publish, RecvError, RingHandle, RingOverflow, RingReceiver, Subscription, Waiting};
+use fanfeed::{Publish, RecvError, Subscription, ring};
 
 /// Runs a test twice, with each kind of sender in turn: they share their verbs.
 macro_rules! with_each_sender {
@@ -56,23 +56,27 @@ mod subscription;
 mod values;
 mod waiting;
 
-const WAITINGS: [Waiting; 3] = [Waiting::Spin, Waiting::Batch, Waiting::Park];
-const OVERFLOWS: [RingOverflow; 3] = [
-    RingOverflow::Block,
-    RingOverflow::DropOldest,
-    RingOverflow::Disconnect,
+const WAITINGS: [ring::WaitStrategy; 3] = [
+    ring::WaitStrategy::Spin,
+    ring::WaitStrategy::Batch,
+    ring::WaitStrategy::Park,
+];
+const OVERFLOWS: [ring::Overflow; 3] = [
+    ring::Overflow::Block,
+    ring::Overflow::DropOldest,
+    ring::Overflow::Disconnect,
 ];
 
 /// A reader that senders do not wait for, and that goes on when it was overtaken.
-fn lossy_reader<T: Send + Sync + 'static>(ring: &RingHandle<T>) -> RingReceiver<T> {
+fn lossy_reader<T: Send + Sync + 'static>(ring: &ring::Handle<T>) -> ring::Receiver<T> {
     let builder = ring.subscriber();
-    builder.overflow(RingOverflow::DropOldest).subscribe()
+    builder.overflow(ring::Overflow::DropOldest).subscribe()
 }
 
 /// A reader, and one that follows it.
 fn leader_and_follower<T: Send + Sync + 'static>(
-    ring: &RingHandle<T>,
-) -> (RingReceiver<T>, RingReceiver<T>) {
+    ring: &ring::Handle<T>,
+) -> (ring::Receiver<T>, ring::Receiver<T>) {
     let leader = ring.subscribe();
     let after = [leader.cursor()];
     let follower = ring.subscriber().after(&after).unwrap().subscribe();
@@ -132,7 +136,7 @@ struct Account {
 /// Reads numbers until the end, in batches, and holds each to be the next after those that were
 /// received or missed.
 #[track_caller]
-fn account_for<T>(reader: &mut RingReceiver<T>, number: impl Fn(&T) -> u64) -> Account {
+fn account_for<T>(reader: &mut ring::Receiver<T>, number: impl Fn(&T) -> u64) -> Account {
     let mut account = Account::default();
     loop {
         match reader.wait() {

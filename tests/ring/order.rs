@@ -2,13 +2,13 @@
 
 use std::thread;
 
-use fanfeed::{RingFeed, RingOverflow, RingReceiver};
+use fanfeed::{RingFeed, ring};
 
 use crate::common::{Random, join, watchdog};
 use crate::{Copies, WAITINGS};
 
 /// Reads to the end, by all ways of reading in turn.
-fn read_all(mut reader: RingReceiver<Copies>, seed: u64) -> Vec<u64> {
+fn read_all(mut reader: ring::Receiver<Copies>, seed: u64) -> Vec<u64> {
     let mut random = Random::new(seed + 1);
     let mut numbers = Vec::new();
     while reader.wait().is_ok() {
@@ -34,13 +34,13 @@ fn race(senders: u64, each: u64, capacity: usize) {
         .into_iter()
         .zip(0..)
         .map(|(waiting, seed)| {
-            let reader = ring.subscriber().waiting(waiting).subscribe();
+            let reader = ring.subscriber().wait_strategy(waiting).subscribe();
             thread::spawn(move || read_all(reader, seed))
         })
         .collect();
     let lossy: Vec<_> = (0..2)
         .map(|seed| {
-            let builder = ring.subscriber().overflow(RingOverflow::DropOldest);
+            let builder = ring.subscriber().overflow(ring::Overflow::DropOldest);
             let (mut reader, stats) = builder.subscribe().split();
             thread::spawn(move || {
                 let mut numbers = Vec::new();

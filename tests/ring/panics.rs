@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use fanfeed::{ExclusiveRingFeed, RingFeed, RingOverflow, TryRecvError};
+use fanfeed::{ExclusiveRingFeed, RingFeed, TryRecvError, ring};
 
 use crate::common::{Tally, message};
 
@@ -86,7 +86,7 @@ fn drops_that_panic_at_the_end_keep_no_other_value_from_being_dropped() {
             drops.store(0, Ordering::Relaxed);
             let readers: Vec<_> = (0..lossy)
                 .map(|_| {
-                    let builder = ring.subscriber().overflow(RingOverflow::DropOldest);
+                    let builder = ring.subscriber().overflow(ring::Overflow::DropOldest);
                     builder.subscribe()
                 })
                 .collect();
@@ -176,7 +176,7 @@ fn a_value_may_send_on_the_shared_ring_when_it_is_dropped() {
         }
     }
     let ring = RingFeed::new(4).unwrap();
-    let builder = ring.subscriber().overflow(RingOverflow::DropOldest);
+    let builder = ring.subscriber().overflow(ring::Overflow::DropOldest);
     let mut reader = builder.subscribe();
     let mut numbers = Vec::new();
     for number in 0..8 {

@@ -1,6 +1,6 @@
 //! The positions of readers, and readers that begin at a position.
 
-use fanfeed::{PositionError, RecvError, RingFeed, RingReceiver, TryRecvError};
+use fanfeed::{PositionError, RecvError, RingFeed, TryRecvError, ring};
 
 use crate::common::{eventually, join, watchdog};
 use crate::{OVERFLOWS, lossy_reader, send_numbers};
@@ -140,7 +140,9 @@ fn a_reader_of_a_ring_that_has_ended_has_ended_wherever_it_was_to_begin() {
 /// While the sender looks whether it may pass a reader that has just joined, another one may be
 /// refused there.
 #[track_caller]
-fn succeed(subscribe: impl Fn() -> Result<RingReceiver<u64>, PositionError>) -> RingReceiver<u64> {
+fn succeed(
+    subscribe: impl Fn() -> Result<ring::Receiver<u64>, PositionError>,
+) -> ring::Receiver<u64> {
     let mut reader = None;
     eventually(|| {
         reader = subscribe().ok();

@@ -5,12 +5,12 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fanfeed::{ExclusiveRingFeed, RecvTimeoutError, RingOverflow, TryRecvError};
+use fanfeed::{ExclusiveRingFeed, RecvTimeoutError, TryRecvError, ring};
 
 use crate::WAITINGS;
 use crate::common::{PATIENCE, Sleeper, Tally, Touchy, eventually, join, watchdog};
 
-const BOTH: [RingOverflow; 2] = [RingOverflow::Block, RingOverflow::DropOldest];
+const BOTH: [ring::Overflow; 2] = [ring::Overflow::Block, ring::Overflow::DropOldest];
 
 #[test]
 fn values_are_drained_by_reference_and_none_is_cloned() {
@@ -61,8 +61,8 @@ fn an_empty_ring_says_empty_and_a_timed_read_times_out() {
     let limit = Duration::from_millis(15);
     for waiting in WAITINGS {
         with_each_sender!(4, |ring| {
-            let mut reader = ring.subscriber().waiting(waiting).subscribe();
-            assert_eq!(reader.waiting(), waiting);
+            let mut reader = ring.subscriber().wait_strategy(waiting).subscribe();
+            assert_eq!(reader.wait_strategy(), waiting);
             assert_eq!(reader.try_recv(), Err(TryRecvError::Empty));
             let begun = Instant::now();
             assert_eq!(reader.recv_timeout(limit), Err(RecvTimeoutError::Timeout));
@@ -98,7 +98,7 @@ fn timed_reads_of_any_length_take_what_comes() {
     let _watchdog = watchdog();
     for waiting in WAITINGS {
         with_each_sender!(1, |ring| {
-            let mut reader = ring.subscriber().waiting(waiting).subscribe();
+            let mut reader = ring.subscriber().wait_strategy(waiting).subscribe();
             let thread = thread::spawn(move || {
                 assert_eq!(reader.recv(), Ok(0));
                 assert_eq!(reader.recv_timeout(PATIENCE), Ok(1));
@@ -258,13 +258,13 @@ fn a_panic_in_a_drain_costs_the_one_value_and_no_other() {
                 // What was read is free, the bad value too, and nothing else: of a lossy reader
                 // whole eighths of the ring.
                 let mut read = bad + 1;
-                if overflow == RingOverflow::DropOldest {
+                if overflow == ring::Overflow::DropOldest {
                     read -= read % 2;
                 }
                 for value in 16..16 + read {
                     assert_eq!(ring.try_send(value), Ok(value));
                 }
-                if overflow == RingOverflow::Block {
+                if overflow == ring::Overflow::Block {
                     assert!(ring.try_send(0).is_err_and(|error| error.is_full()));
                 }
                 let rest = reader.drain(|value| values.push(*value));

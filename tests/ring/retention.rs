@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use fanfeed::{
-    Feed, RingFeed, RingOverflow, RingReceiver, Subscription, SubscriptionScope, TryRecvError,
-};
+use fanfeed::{Feed, RingFeed, Subscription, SubscriptionScope, TryRecvError, ring};
 
 use crate::common::{Counted, Tally, join, watchdog};
 
@@ -28,7 +26,7 @@ macro_rules! with_each_dropping_sender {
 }
 
 /// Reads so many values, by as many drains as that takes.
-fn read_all(reader: &mut RingReceiver<Counted>, count: usize) {
+fn read_all(reader: &mut ring::Receiver<Counted>, count: usize) {
     let mut taken = 0;
     while taken < count {
         taken += reader.drain(|_| {}).unwrap();
@@ -108,7 +106,7 @@ fn a_lossy_reader_keeps_values_until_it_has_read_or_missed_them() {
     let tally = Tally::new();
     with_each_dropping_sender!(16, |ring| {
         let mut strict = ring.subscribe();
-        let options = ring.subscriber().overflow(RingOverflow::DropOldest);
+        let options = ring.subscriber().overflow(ring::Overflow::DropOldest);
         let mut lossy = options.subscribe();
         for number in 0..16 {
             ring.send(tally.value(number));
@@ -202,9 +200,9 @@ fn readers_and_senders_that_race_drop_everything_that_was_read() {
         let readers: Vec<_> = (0..3)
             .map(|reader| {
                 let overflow = if reader == 2 && round % 2 == 1 {
-                    RingOverflow::DropOldest
+                    ring::Overflow::DropOldest
                 } else {
-                    RingOverflow::Block
+                    ring::Overflow::Block
                 };
                 let mut reader = ring.subscriber().overflow(overflow).subscribe();
                 thread::spawn(move || {

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fanfeed::{ExclusiveRingFeed, Publish, RingFeed, RingHandle, TrySendError};
+use fanfeed::{ExclusiveRingFeed, Publish, RingFeed, TrySendError, ring};
 
 use crate::blocked;
 use crate::common::{PATIENCE, join, watchdog};
@@ -55,7 +55,7 @@ where
 
 #[test]
 fn both_senders_can_be_used_as_what_they_share() {
-    fn check<P>(ring: P, readers: &RingHandle<u64>)
+    fn check<P>(ring: P, readers: &ring::Handle<u64>)
     where
         P: Publish<u64, Sent = u64, Unsent = TrySendError<u64>>,
     {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 
-use fanfeed::{RingFeed, RingOverflow, RingReceiver};
+use fanfeed::{RingFeed, ring};
 use futures_util::{FutureExt, StreamExt};
 
 use crate::blocked;
@@ -15,7 +15,7 @@ use crate::common::tasks::{counting_waker, in_time};
 use crate::common::{PATIENCE, eventually, join, watchdog};
 
 /// A full ring of one, and its reader.
-fn full() -> (RingFeed<u64>, RingReceiver<u64>) {
+fn full() -> (RingFeed<u64>, ring::Receiver<u64>) {
     let ring = RingFeed::new(1).unwrap();
     let reader = ring.subscribe();
     ring.send(0);
@@ -245,7 +245,7 @@ async fn tasks_and_threads_share_the_room_of_slow_readers() {
     const EACH: u64 = 500;
     for capacity in [1, 2, 8] {
         let ring = RingFeed::new(capacity).unwrap();
-        let mut readers = [RingOverflow::Block, RingOverflow::DropOldest]
+        let mut readers = [ring::Overflow::Block, ring::Overflow::DropOldest]
             .map(|overflow| ring.subscriber().overflow(overflow).subscribe());
         let tasks: Vec<_> = (0..4_u64)
             .map(|sender| {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::thread;
 
-use fanfeed::{RingFeed, RingOverflow, TryRecvError};
+use fanfeed::{RingFeed, TryRecvError, ring};
 
 use crate::common::{join, watchdog};
 use crate::{OVERFLOWS, blocked, leader_and_follower, lossy_reader, send_numbers};
@@ -65,7 +65,7 @@ fn missed_values_are_reported_before_anything_is_skipped() {
         assert_eq!(reader.try_recv(), Ok(32));
         assert_eq!(reader.stats().dropped, 25);
 
-        let builder = ring.subscriber().overflow(RingOverflow::Disconnect);
+        let builder = ring.subscriber().overflow(ring::Overflow::Disconnect);
         let mut fragile = builder.subscribe();
         ring.send_batch(0..20);
         assert_eq!(fragile.skip_to_newest(), Err(TryRecvError::Overflowed));
@@ -100,7 +100,7 @@ fn values_that_are_skipped_are_dropped_where_the_ring_drops_what_was_read() {
 #[test]
 fn received_missed_and_skipped_are_together_what_was_sent() {
     let _watchdog = watchdog();
-    for overflow in [RingOverflow::Block, RingOverflow::DropOldest] {
+    for overflow in [ring::Overflow::Block, ring::Overflow::DropOldest] {
         with_each_sender!(64, |ring| {
             let mut reader = ring.subscriber().overflow(overflow).subscribe();
             let sender = send_numbers(ring, 50_000);

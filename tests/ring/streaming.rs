@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
-use fanfeed::{ExclusiveRingFeed, Feed, RecvError, RingFeed, RingOverflow, TryRecvError};
+use fanfeed::{ExclusiveRingFeed, Feed, RecvError, RingFeed, TryRecvError, ring};
 use futures_util::stream::FusedStream;
 use futures_util::{FutureExt, StreamExt};
 
@@ -15,7 +15,7 @@ use crate::common::tasks::{counting_waker, in_time};
 async fn a_ring_is_a_stream_that_ends_with_it() {
     for waiting in WAITINGS {
         let mut ring = ExclusiveRingFeed::new(4).unwrap();
-        let stream = ring.subscriber().waiting(waiting).subscribe();
+        let stream = ring.subscriber().wait_strategy(waiting).subscribe();
         let sender = std::thread::spawn(move || ring.send_batch(0..1000_u64));
         let values: Vec<_> = in_time(stream.collect()).await;
         sender.join().unwrap();
@@ -123,10 +123,10 @@ async fn a_receive_that_moves_to_another_task_wakes_that_one() {
 async fn a_lagging_receive_from_a_ring_says_so_and_its_stream_skips_that() {
     let mut ring = ExclusiveRingFeed::new(2).unwrap();
     let mut readers = [(); 2].map(|()| {
-        let builder = ring.subscriber().overflow(RingOverflow::DropOldest);
+        let builder = ring.subscriber().overflow(ring::Overflow::DropOldest);
         builder.subscribe()
     });
-    let builder = ring.subscriber().overflow(RingOverflow::Disconnect);
+    let builder = ring.subscriber().overflow(ring::Overflow::Disconnect);
     let mut hasty = builder.subscribe();
     ring.send_batch(0..5);
     let [receiver, stream] = &mut readers;

@@ -6,15 +6,14 @@ use std::thread;
 use std::time::Duration;
 
 use fanfeed::{
-    ExclusiveRingFeed, RecvError, RingFeed, RingOverflow, RingReceiver, Subscription,
-    SubscriptionScope, TryRecvError,
+    ExclusiveRingFeed, RecvError, RingFeed, Subscription, SubscriptionScope, TryRecvError, ring,
 };
 
 use crate::common::{PATIENCE, eventually, join, watchdog};
 use crate::{OVERFLOWS, blocked, send_numbers};
 
 #[track_caller]
-fn assert_closed(reader: &mut RingReceiver<u64>) {
+fn assert_closed(reader: &mut ring::Receiver<u64>) {
     for _ in 0..2 {
         assert_eq!(reader.try_recv(), Err(TryRecvError::Closed));
         assert_eq!(reader.recv(), Err(RecvError::Closed));
@@ -56,7 +55,7 @@ fn nothing_more_is_read_once_it_is_unsubscribed() {
 #[test]
 fn misses_are_not_told_once_it_is_unsubscribed() {
     let ring = RingFeed::new(8).unwrap();
-    let options = ring.subscriber().overflow(RingOverflow::DropOldest);
+    let options = ring.subscriber().overflow(ring::Overflow::DropOldest);
     let mut reader = options.subscribe();
     ring.send(0);
     let read = reader.drain(|_| {
@@ -301,7 +300,7 @@ fn what_is_sent_after_its_end_is_not_counted() {
 #[test]
 fn a_disconnected_reader_counts_nothing_after_its_end_either() {
     with_each_sender!(8, |ring| {
-        let builder = ring.subscriber().overflow(RingOverflow::Disconnect);
+        let builder = ring.subscriber().overflow(ring::Overflow::Disconnect);
         let mut reader = builder.subscribe();
         ring.send_batch(0..5);
         assert!(reader.try_iter().eq(0..5));
@@ -342,7 +341,7 @@ fn readers_are_joined_with_subscriptions_of_other_kinds() {
     with_each_sender!(2, |ring| {
         let feed = fanfeed::Feed::<u64>::new();
         let (channel, of_feed) = feed.channel(2).unwrap().split();
-        let builder = ring.subscriber().overflow(RingOverflow::Disconnect);
+        let builder = ring.subscriber().overflow(ring::Overflow::Disconnect);
         let (_reader, of_ring) = builder.subscribe().split();
         let both = Subscription::join([of_feed, of_ring]);
         assert!(!both.is_closed());

@@ -4,7 +4,7 @@ use std::mem::{align_of_val, size_of};
 use std::sync::Arc;
 use std::thread;
 
-use fanfeed::{ExclusiveRingFeed, RingFeed, RingOverflow, TryRecvError};
+use fanfeed::{ExclusiveRingFeed, RingFeed, TryRecvError, ring};
 
 use crate::common::{Counted, Random, Tally, join, watchdog};
 use crate::lossy_reader;
@@ -58,7 +58,7 @@ fn values_go_with_the_last_sender_and_reader_whatever_other_handles_are_left() {
     for sender_goes_first in [false, true] {
         with_each_sender!(8, |ring| {
             let mut strict = ring.subscribe();
-            let lossy = ring.subscriber().overflow(RingOverflow::DropOldest);
+            let lossy = ring.subscriber().overflow(ring::Overflow::DropOldest);
             let (reader, subscription) = lossy.subscribe().split();
             let (handle, closed) = (ring.handle(), subscription.closed());
             for number in 0..8 {
@@ -97,7 +97,7 @@ fn a_closed_ring_keeps_no_values_that_no_reader_will_read() {
     for reader_goes_first in [false, true] {
         with_each_sender!(8, |ring| {
             let mut readers = [(); 2].map(|()| ring.subscribe());
-            let lossy = ring.subscriber().overflow(RingOverflow::DropOldest);
+            let lossy = ring.subscriber().overflow(ring::Overflow::DropOldest);
             let lossy = lossy.subscribe();
             for number in 0..8 {
                 ring.send(tally.value(number));
@@ -198,7 +198,7 @@ fn what_a_ring_went_on_without_in_part_is_dropped_once_strict_readers_have_passe
     let tally = Tally::new();
     with_each_sender!(16, |ring| {
         let mut strict = ring.subscribe();
-        let lossy = ring.subscriber().overflow(RingOverflow::DropOldest);
+        let lossy = ring.subscriber().overflow(ring::Overflow::DropOldest);
         let mut lossy = lossy.subscribe();
         for number in 0..16 {
             ring.send(tally.value(number));
@@ -244,14 +244,14 @@ fn what_readers_were_left_with_is_dropped_too() {
         let mut ring = ExclusiveRingFeed::new(16).unwrap();
         let mut readers: Vec<_> = (0..count)
             .map(|_| {
-                let builder = ring.subscriber().overflow(RingOverflow::DropOldest);
+                let builder = ring.subscriber().overflow(ring::Overflow::DropOldest);
                 builder.subscribe()
             })
             .collect();
         let mut number = 0;
         for _ in 0..10 {
             // Each is lapped while it reads, by a callback within the callbacks of those before it.
-            fn nest(readers: &mut [fanfeed::RingReceiver<Counted>], send: &mut dyn FnMut()) {
+            fn nest(readers: &mut [fanfeed::ring::Receiver<Counted>], send: &mut dyn FnMut()) {
                 send();
                 if let Some((first, rest)) = readers.split_first_mut() {
                     let _ = first.try_recv();
@@ -315,9 +315,9 @@ fn every_value_is_dropped_once_whatever_readers_and_senders_do() {
                 thread::spawn(move || {
                     while !handle.is_closed() {
                         let overflow = match random.below(3) {
-                            0 => RingOverflow::Block,
-                            1 => RingOverflow::DropOldest,
-                            _ => RingOverflow::Disconnect,
+                            0 => ring::Overflow::Block,
+                            1 => ring::Overflow::DropOldest,
+                            _ => ring::Overflow::Disconnect,
                         };
                         let builder = handle.subscriber().overflow(overflow);
                         let mut reader = builder.history(random.below(64)).subscribe();
@@ -349,7 +349,7 @@ fn values_may_be_of_no_size() {
     for capacity in [1, 8, 64] {
         with_each_sender!(capacity, |ring| {
             let mut strict = ring.subscribe();
-            let builder = ring.subscriber().overflow(RingOverflow::DropOldest);
+            let builder = ring.subscriber().overflow(ring::Overflow::DropOldest);
             let mut lossy = builder.subscribe();
             for round in 0..10 {
                 assert_eq!(

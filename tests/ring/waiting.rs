@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use fanfeed::{RecvError, RingFeed, Waiting};
+use fanfeed::{RecvError, RingFeed, ring};
 
 use crate::common::{PATIENCE, Random, eventually, join, watchdog};
 use crate::{Account, Copies, WAITINGS, account_for, blocked, send_numbers};
@@ -12,13 +12,13 @@ use crate::{Account, Copies, WAITINGS, account_for, blocked, send_numbers};
 fn a_reader_parks_unless_it_asks_for_something_else() {
     with_each_sender!(4, |ring| {
         ring.send(0);
-        assert_eq!(ring.subscribe().waiting(), Waiting::Park);
+        assert_eq!(ring.subscribe().wait_strategy(), ring::WaitStrategy::Park);
         for waiting in WAITINGS {
-            let reader = ring.subscriber().waiting(waiting).subscribe();
-            assert_eq!(reader.waiting(), waiting);
+            let reader = ring.subscriber().wait_strategy(waiting).subscribe();
+            assert_eq!(reader.wait_strategy(), waiting);
         }
     });
-    assert_eq!(Waiting::default(), Waiting::Park);
+    assert_eq!(ring::WaitStrategy::default(), ring::WaitStrategy::Park);
 }
 
 #[test]
@@ -29,7 +29,7 @@ fn whichever_way_it_waits_a_reader_gets_everything() {
     for (capacity, count) in [(1, 150), (8, 800), (256, 5_000)] {
         with_each_sender!(capacity, |ring| {
             let readers = WAITINGS.map(|waiting| {
-                let mut reader = ring.subscriber().waiting(waiting).subscribe();
+                let mut reader = ring.subscriber().wait_strategy(waiting).subscribe();
                 thread::spawn(move || account_for(&mut reader, Copies::number))
             });
             for number in 0..count {
@@ -53,7 +53,7 @@ fn a_reader_that_waits_is_woken_by_a_value() {
     for waiting in WAITINGS {
         with_each_sender!(4, |ring| {
             let (told, telling) = std::sync::mpsc::channel();
-            let mut reader = ring.subscriber().waiting(waiting).subscribe();
+            let mut reader = ring.subscriber().wait_strategy(waiting).subscribe();
             let thread = thread::spawn(move || {
                 while let Ok(value) = reader.recv() {
                     told.send(value).unwrap();
@@ -76,11 +76,11 @@ fn a_reader_that_waits_is_woken_by_a_value() {
 #[test]
 fn no_wake_up_is_lost_when_two_threads_answer_each_other() {
     let _watchdog = watchdog();
-    for waiting in [Waiting::Batch, Waiting::Park] {
+    for waiting in [ring::WaitStrategy::Batch, ring::WaitStrategy::Park] {
         with_each_sender!(1, |there| {
-            let mut ping = there.subscriber().waiting(waiting).subscribe();
+            let mut ping = there.subscriber().wait_strategy(waiting).subscribe();
             let mut back = fanfeed::ExclusiveRingFeed::new(2).unwrap();
-            let mut pong = back.subscriber().waiting(waiting).subscribe();
+            let mut pong = back.subscriber().wait_strategy(waiting).subscribe();
             let other = thread::spawn(move || {
                 while let Ok(value) = ping.recv() {
                     back.send(value);
@@ -107,8 +107,8 @@ fn many_readers_that_wait_are_all_woken() {
     with_each_sender!(8, |ring| {
         let readers: Vec<_> = (0..30)
             .map(|index| {
-                let waiting = [Waiting::Batch, Waiting::Park][index % 2];
-                let mut reader = ring.subscriber().waiting(waiting).subscribe();
+                let waiting = [ring::WaitStrategy::Batch, ring::WaitStrategy::Park][index % 2];
+                let mut reader = ring.subscriber().wait_strategy(waiting).subscribe();
                 thread::spawn(move || reader.iter().sum::<u64>())
             })
             .collect();
@@ -186,7 +186,7 @@ fn a_waiting_reader_learns_of_the_end_whichever_way_it_waits() {
         for unsubscribes in [false, true] {
             for _ in 0..5 {
                 with_each_sender!(4, |ring| {
-                    let builder = ring.subscriber().waiting(waiting);
+                    let builder = ring.subscriber().wait_strategy(waiting);
                     let (mut reader, subscription) = builder.subscribe().split();
                     let thread = thread::spawn(move || {
                         let first = reader.recv();
@@ -229,9 +229,9 @@ mod cpu {
     #[test]
     fn a_reader_that_waits_sleeps() {
         let _watchdog = watchdog();
-        for waiting in [Waiting::Batch, Waiting::Park] {
+        for waiting in [ring::WaitStrategy::Batch, ring::WaitStrategy::Park] {
             with_each_sender!(4, |ring| {
-                let mut reader = ring.subscriber().waiting(waiting).subscribe();
+                let mut reader = ring.subscriber().wait_strategy(waiting).subscribe();
                 // It has just been running.
                 ring.send(0);
                 let received = sleeps(

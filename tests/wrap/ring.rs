@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread;
 
 use super::seat::Progress;
-use super::{ExclusiveRingFeed, RingFeed, RingOverflow, RingReceiver};
+use super::{ExclusiveRingFeed, Overflow, Receiver, RingFeed};
 use crate::error::{RecvError, TryRecvError};
 
 /// A little before each power of two.
@@ -32,7 +32,7 @@ macro_rules! with_each_ring {
     }};
 }
 
-fn read(reader: &mut RingReceiver<u64>, expected: std::ops::Range<u64>) {
+fn read(reader: &mut Receiver<u64>, expected: std::ops::Range<u64>) {
     let mut next = expected.start;
     while next < expected.end {
         let read = reader.drain(|value| {
@@ -46,7 +46,7 @@ fn read(reader: &mut RingReceiver<u64>, expected: std::ops::Range<u64>) {
 
 /// Hands out what there is, or tells what was missed. Each value is the number that follows, once
 /// what was missed before it is counted.
-fn follow(reader: &mut RingReceiver<u64>, next: &mut u64) -> Result<usize, TryRecvError> {
+fn follow(reader: &mut Receiver<u64>, next: &mut u64) -> Result<usize, TryRecvError> {
     let read = reader.drain(|value| {
         assert_eq!(*value, *next);
         *next += 1;
@@ -65,7 +65,7 @@ fn readers_come_go_and_fall_behind_across_each_power_of_two() {
                 let lap = capacity as u64;
                 let mut at = start;
                 let mut strict = ring.subscribe();
-                let lossy = ring.subscriber().overflow(RingOverflow::DropOldest);
+                let lossy = ring.subscriber().overflow(Overflow::DropOldest);
                 let mut lossy = lossy.subscribe();
                 let mut accounted = start;
                 for round in 0..6 {
@@ -104,7 +104,7 @@ fn readers_come_go_and_fall_behind_across_each_power_of_two() {
 fn a_reader_that_is_overtaken_while_it_reads_is_so_across_each_power_of_two() {
     for start in starts() {
         with_each_ring!(16, start, |ring| {
-            let builder = ring.subscriber().overflow(RingOverflow::DropOldest);
+            let builder = ring.subscriber().overflow(Overflow::DropOldest);
             let mut reader = builder.subscribe();
             let (mut at, mut next) = (start, start);
             while at < start + 160 {

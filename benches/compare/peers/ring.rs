@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use fanfeed::{ExclusiveRingFeed, RingFeed, RingOverflow, RingReceiver, TryRecvError, Waiting};
+use fanfeed::{ExclusiveRingFeed, RingFeed, TryRecvError, ring};
 
 use crate::link::{CAPACITY, OneByOne, Reads, Receives, Sends, SendsBatches};
 use crate::payload::Payload;
@@ -11,7 +11,11 @@ use crate::payload::Payload;
 pub(crate) fn exclusive<T: Payload>(n: usize) -> (ExclusiveRingFeed<T>, Polled<T>) {
     let ring = ExclusiveRingFeed::new(CAPACITY).expect("a fair capacity");
     let readers = (0..n)
-        .map(|_| ring.subscriber().waiting(Waiting::Spin).subscribe())
+        .map(|_| {
+            ring.subscriber()
+                .wait_strategy(ring::WaitStrategy::Spin)
+                .subscribe()
+        })
         .collect();
     (ring, Polled(readers))
 }
@@ -19,11 +23,11 @@ pub(crate) fn exclusive<T: Payload>(n: usize) -> (ExclusiveRingFeed<T>, Polled<T
 /// A sender of its own type with n readers, the first of which waits so before all are looked at.
 pub(crate) fn exclusive_waiting<T: Payload>(
     n: usize,
-    waiting: Waiting,
+    waiting: ring::WaitStrategy,
 ) -> (ExclusiveRingFeed<T>, Waited<T>) {
     let ring = ExclusiveRingFeed::new(CAPACITY).expect("a fair capacity");
     let readers = (0..n)
-        .map(|_| ring.subscriber().waiting(waiting).subscribe())
+        .map(|_| ring.subscriber().wait_strategy(waiting).subscribe())
         .collect();
     (ring, Waited(Polled(readers)))
 }
@@ -32,16 +36,23 @@ pub(crate) fn exclusive_waiting<T: Payload>(
 pub(crate) fn shared<T: Payload>(n: usize) -> (RingFeed<T>, Polled<T>) {
     let ring = RingFeed::new(CAPACITY).expect("a fair capacity");
     let readers = (0..n)
-        .map(|_| ring.subscriber().waiting(Waiting::Spin).subscribe())
+        .map(|_| {
+            ring.subscriber()
+                .wait_strategy(ring::WaitStrategy::Spin)
+                .subscribe()
+        })
         .collect();
     (ring, Polled(readers))
 }
 
 /// A shared sender with n readers, the first of which waits so before all are looked at.
-pub(crate) fn shared_waiting<T: Payload>(n: usize, waiting: Waiting) -> (RingFeed<T>, Waited<T>) {
+pub(crate) fn shared_waiting<T: Payload>(
+    n: usize,
+    waiting: ring::WaitStrategy,
+) -> (RingFeed<T>, Waited<T>) {
     let ring = RingFeed::new(CAPACITY).expect("a fair capacity");
     let readers = (0..n)
-        .map(|_| ring.subscriber().waiting(waiting).subscribe())
+        .map(|_| ring.subscriber().wait_strategy(waiting).subscribe())
         .collect();
     (ring, Waited(Polled(readers)))
 }
@@ -59,27 +70,31 @@ pub(crate) fn diamond() -> (ExclusiveRingFeed<u64>, Polled<u64>) {
 /// Readers that follow those with these indices.
 fn stages(leaders: &[&[usize]]) -> (ExclusiveRingFeed<u64>, Polled<u64>) {
     let ring = ExclusiveRingFeed::new(CAPACITY).expect("a fair capacity");
-    let mut readers: Vec<RingReceiver<u64>> = Vec::new();
+    let mut readers: Vec<ring::Receiver<u64>> = Vec::new();
     for leaders in leaders {
         let leaders: Vec<_> = leaders
             .iter()
             .map(|index| readers[*index].cursor())
             .collect();
-        let builder = ring.subscriber().waiting(Waiting::Spin).after(&leaders);
+        let builder = ring
+            .subscriber()
+            .wait_strategy(ring::WaitStrategy::Spin)
+            .after(&leaders);
         readers.push(builder.expect("readers of this ring").subscribe());
     }
     (ring, Polled(readers))
 }
 
 /// A sender of its own type with one reader, which blocks in `recv`.
-pub(crate) fn exclusive_parked<T: Payload>() -> (ExclusiveRingFeed<T>, OneByOne<RingReceiver<T>>) {
+pub(crate) fn exclusive_parked<T: Payload>() -> (ExclusiveRingFeed<T>, OneByOne<ring::Receiver<T>>)
+{
     let ring = ExclusiveRingFeed::new(CAPACITY).expect("a fair capacity");
     let reader = ring.subscribe();
     (ring, OneByOne(reader))
 }
 
 /// A shared sender with one reader, which blocks in `recv`.
-pub(crate) fn shared_parked<T: Payload>() -> (RingFeed<T>, OneByOne<RingReceiver<T>>) {
+pub(crate) fn shared_parked<T: Payload>() -> (RingFeed<T>, OneByOne<ring::Receiver<T>>) {
     let ring = RingFeed::new(CAPACITY).expect("a fair capacity");
     let reader = ring.subscribe();
     (ring, OneByOne(reader))
@@ -98,8 +113,8 @@ pub(crate) fn lossy<T: Payload>(n: usize) -> (ExclusiveRingFeed<T>, Polled<T>) {
     let readers = (0..n)
         .map(|_| {
             ring.subscriber()
-                .overflow(RingOverflow::DropOldest)
-                .waiting(Waiting::Spin)
+                .overflow(ring::Overflow::DropOldest)
+                .wait_strategy(ring::WaitStrategy::Spin)
                 .subscribe()
         })
         .collect();
@@ -112,8 +127,8 @@ pub(crate) fn lossy_parking<T: Payload>(n: usize) -> (ExclusiveRingFeed<T>, Park
     let readers = (0..n)
         .map(|_| {
             ring.subscriber()
-                .overflow(RingOverflow::DropOldest)
-                .waiting(Waiting::Park)
+                .overflow(ring::Overflow::DropOldest)
+                .wait_strategy(ring::WaitStrategy::Park)
                 .subscribe()
         })
         .collect();
@@ -155,7 +170,7 @@ impl<T: Payload> Sends<T> for Spinning<T> {
     }
 }
 
-impl<T: Payload> Receives<T> for RingReceiver<T> {
+impl<T: Payload> Receives<T> for ring::Receiver<T> {
     #[inline]
     fn receive(&mut self) -> T {
         self.recv().expect("the ring is open")
@@ -163,7 +178,7 @@ impl<T: Payload> Receives<T> for RingReceiver<T> {
 }
 
 /// Readers that are looked at in turn.
-pub(crate) struct Polled<T>(Vec<RingReceiver<T>>);
+pub(crate) struct Polled<T>(Vec<ring::Receiver<T>>);
 
 impl<T: Payload> Reads<T> for Polled<T> {
     fn readers(&self) -> usize {

@@ -1,7 +1,5 @@
 //! Batches.
 
-use fanfeed::Waiting;
-
 use super::{Chart, Question};
 use crate::field::{EXCLUSIVE, EXCLUSIVE_BATCH, EXCLUSIVE_PARK, OWN, SINGLE, SINGLE_GATHERING};
 use crate::link::Gathering;
@@ -33,10 +31,14 @@ fn ask(plan: Plan, next: &mut dyn FnMut(Case)) {
         readers: Some(1),
         contenders: vec![
             enter(EXCLUSIVE, "parks, polled").take_batches(ring::exclusive(1)),
-            enter(EXCLUSIVE_BATCH, "parks, Batch")
-                .take_batches(ring::exclusive_waiting(1, Waiting::Batch)),
-            enter(EXCLUSIVE_PARK, "parks, Park")
-                .take_batches(ring::exclusive_waiting(1, Waiting::Park)),
+            enter(EXCLUSIVE_BATCH, "parks, Batch").take_batches(ring::exclusive_waiting(
+                1,
+                fanfeed::ring::WaitStrategy::Batch,
+            )),
+            enter(EXCLUSIVE_PARK, "parks, Park").take_batches(ring::exclusive_waiting(
+                1,
+                fanfeed::ring::WaitStrategy::Park,
+            )),
             enter(SINGLE, "spins, polled").take_batches(disruptor::single_in_batches()),
             enter(SINGLE_GATHERING, "spins, gathers").take_batches(gathering),
             enter(PROCESSOR, "spins, spins").take_own(processor::in_batches),

@@ -1,7 +1,5 @@
 //! One sending thread, one reader thread that blocks, two cores: the case of most programs.
 
-use fanfeed::Waiting;
-
 use super::{Chart, Question};
 use crate::field::{self, Probe};
 use crate::peers::{feed, ring};
@@ -29,10 +27,14 @@ fn ask(plan: Plan, next: &mut dyn FnMut(Case)) {
         enter("Feed, own channel, recv and drain", parks).take(feed::own_channel_draining::<u64>()),
         enter("RingFeed exclusive, recv", parks).take(ring::exclusive_parked::<u64>()),
         enter("RingFeed shared, recv", parks).take(ring::shared_parked::<u64>()),
-        enter("RingFeed exclusive, wait and drain", parks)
-            .take(ring::exclusive_waiting::<u64>(1, Waiting::Park)),
-        enter("RingFeed shared, wait and drain", parks)
-            .take(ring::shared_waiting::<u64>(1, Waiting::Park)),
+        enter("RingFeed exclusive, wait and drain", parks).take(ring::exclusive_waiting::<u64>(
+            1,
+            fanfeed::ring::WaitStrategy::Park,
+        )),
+        enter("RingFeed shared, wait and drain", parks).take(ring::shared_waiting::<u64>(
+            1,
+            fanfeed::ring::WaitStrategy::Park,
+        )),
     ]);
     contenders.extend(field::parked_peers(enter));
     contenders.extend(field::other_parked_peers(enter));

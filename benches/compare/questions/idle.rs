@@ -3,8 +3,6 @@
 use std::thread;
 use std::time::Duration;
 
-use fanfeed::Waiting;
-
 use super::{Chart, Question};
 use crate::cpu_time;
 use crate::field::{self, EXCLUSIVE, EXCLUSIVE_BATCH, EXCLUSIVE_PARK, Probe, SHARED_PARK, SINGLE};
@@ -37,9 +35,15 @@ fn ask(plan: Plan, next: &mut dyn FnMut(Case)) {
     }
     let enter = |name, waits| Idle { plan, name, waits };
     let mut contenders = vec![
-        enter(EXCLUSIVE_PARK, "Park").take(ring::exclusive_waiting(1, Waiting::Park)),
-        enter(SHARED_PARK, "Park").take(ring::shared_waiting(1, Waiting::Park)),
-        enter(EXCLUSIVE_BATCH, "Batch").take(ring::exclusive_waiting(1, Waiting::Batch)),
+        enter(EXCLUSIVE_PARK, "Park").take(ring::exclusive_waiting(
+            1,
+            fanfeed::ring::WaitStrategy::Park,
+        )),
+        enter(SHARED_PARK, "Park").take(ring::shared_waiting(1, fanfeed::ring::WaitStrategy::Park)),
+        enter(EXCLUSIVE_BATCH, "Batch").take(ring::exclusive_waiting(
+            1,
+            fanfeed::ring::WaitStrategy::Batch,
+        )),
         enter(EXCLUSIVE, "polled").take(ring::exclusive(1)),
         disruptor::single(1, enter(SINGLE, "polled")),
     ];

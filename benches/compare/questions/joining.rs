@@ -1,7 +1,5 @@
 //! Readers that join and leave while a sender sends.
 
-use fanfeed::Waiting;
-
 use super::{Chart, Question};
 use crate::field::{EXCLUSIVE, OWN, SHARED, SHARED_PARK};
 use crate::handler::Checking;
@@ -39,11 +37,25 @@ fn ask(plan: Plan, next: &mut dyn FnMut(Case)) {
 
     let exclusive = ring::exclusive(n);
     let handle = exclusive.0.handle();
-    let join_exclusive = move || count(handle.subscriber().waiting(Waiting::Spin).subscribe());
+    let join_exclusive = move || {
+        count(
+            handle
+                .subscriber()
+                .wait_strategy(fanfeed::ring::WaitStrategy::Spin)
+                .subscribe(),
+        )
+    };
     let shared = ring::shared(n);
     let handle = shared.0.handle();
-    let join_shared = move || count(handle.subscriber().waiting(Waiting::Spin).subscribe());
-    let parking = ring::shared_waiting(n, Waiting::Park);
+    let join_shared = move || {
+        count(
+            handle
+                .subscriber()
+                .wait_strategy(fanfeed::ring::WaitStrategy::Spin)
+                .subscribe(),
+        )
+    };
+    let parking = ring::shared_waiting(n, fanfeed::ring::WaitStrategy::Park);
     let handle = parking.0.handle();
     let join_parking = move || count(handle.subscribe());
     let own = feed::own_channels(n);
@@ -65,7 +77,7 @@ fn ask(plan: Plan, next: &mut dyn FnMut(Case)) {
             entry.take(
                 SHARED_PARK,
                 park,
-                ring::shared_waiting(n, Waiting::Park),
+                ring::shared_waiting(n, fanfeed::ring::WaitStrategy::Park),
                 nobody,
             ),
             entry.take(SHARED_PARK_JOINED, park, parking, join_parking),

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use fanfeed::Waiting;
-
 use super::{Chart, Question};
 use crate::field::{
     self, CROSSBEAM_PARKED, EXCLUSIVE, EXCLUSIVE_BATCH, EXCLUSIVE_PARK, OWN_PARKED, Probe, SHARED,
@@ -58,8 +56,14 @@ fn ask(plan: Plan, next: &mut dyn FnMut(Case)) {
         };
         let mut contenders = vec![
             enter(EXCLUSIVE, "parks, polled").take(ring::exclusive(1)),
-            enter(EXCLUSIVE_BATCH, "parks, Batch").take(ring::exclusive_waiting(1, Waiting::Batch)),
-            enter(EXCLUSIVE_PARK, "parks, Park").take(ring::exclusive_waiting(1, Waiting::Park)),
+            enter(EXCLUSIVE_BATCH, "parks, Batch").take(ring::exclusive_waiting(
+                1,
+                fanfeed::ring::WaitStrategy::Batch,
+            )),
+            enter(EXCLUSIVE_PARK, "parks, Park").take(ring::exclusive_waiting(
+                1,
+                fanfeed::ring::WaitStrategy::Park,
+            )),
             enter(SHARED, "parks, polled").take(ring::shared(1)),
             disruptor::single(1, enter(SINGLE, "spins, polled")),
             disruptor::single(

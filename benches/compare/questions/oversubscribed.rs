@@ -1,7 +1,5 @@
 //! More threads than cores.
 
-use fanfeed::Waiting;
-
 use super::{Chart, Question};
 use crate::contended;
 use crate::field::{
@@ -50,12 +48,12 @@ fn ask(plan: Plan, next: &mut dyn FnMut(Case)) {
                 entry.take(
                     SHARED_BATCH,
                     "parks, Batch",
-                    ring::shared_waiting(1, Waiting::Batch),
+                    ring::shared_waiting(1, fanfeed::ring::WaitStrategy::Batch),
                 ),
                 entry.take(
                     SHARED_PARK,
                     "parks, Park",
-                    ring::shared_waiting(1, Waiting::Park),
+                    ring::shared_waiting(1, fanfeed::ring::WaitStrategy::Park),
                 ),
                 entry.take(OWN, "parks, polled", feed::own_channels(1)),
                 entry.take(OWN_PARKED, "parks, parks", feed::own_channel_parked()),

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use fanfeed::Waiting;
-
 use super::{Chart, Question};
 use crate::field::{
     CROSSBEAM, EXCLUSIVE, EXCLUSIVE_PARK, MULTI, OWN, Probe, SHARED, SHARED_PARK, SINGLE,
@@ -42,9 +40,13 @@ fn ask(plan: Plan, next: &mut dyn FnMut(Case)) {
         readers: None,
         contenders: vec![
             enter(EXCLUSIVE, "parks, polled").take(ring::exclusive(n)),
-            enter(EXCLUSIVE_PARK, "parks, Park").take(ring::exclusive_waiting(n, Waiting::Park)),
+            enter(EXCLUSIVE_PARK, "parks, Park").take(ring::exclusive_waiting(
+                n,
+                fanfeed::ring::WaitStrategy::Park,
+            )),
             enter(SHARED, "parks, polled").take(ring::shared(n)),
-            enter(SHARED_PARK, "parks, Park").take(ring::shared_waiting(n, Waiting::Park)),
+            enter(SHARED_PARK, "parks, Park")
+                .take(ring::shared_waiting(n, fanfeed::ring::WaitStrategy::Park)),
             disruptor::single(n, enter(SINGLE, "spins, polled")),
             disruptor::multi(n, enter(MULTI, "spins, polled")),
             enter(OWN, "parks, polled").take(feed::own_channels(n)),

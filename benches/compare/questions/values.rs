@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use fanfeed::Waiting;
-
 use super::{Chart, Question};
 use crate::field::{
     CROSSBEAM, EXCLUSIVE, EXCLUSIVE_BATCH, EXCLUSIVE_PARK, Probe, SINGLE, SINGLE_GATHERING,
@@ -44,10 +42,14 @@ fn case<T: Payload>(plan: Plan, n: usize, what: &str, next: &mut dyn FnMut(Case)
         readers: Some(n),
         contenders: vec![
             enter(EXCLUSIVE, "parks, polled").take(ring::exclusive::<T>(n)),
-            enter(EXCLUSIVE_BATCH, "parks, Batch")
-                .take(ring::exclusive_waiting::<T>(n, Waiting::Batch)),
-            enter(EXCLUSIVE_PARK, "parks, Park")
-                .take(ring::exclusive_waiting::<T>(n, Waiting::Park)),
+            enter(EXCLUSIVE_BATCH, "parks, Batch").take(ring::exclusive_waiting::<T>(
+                n,
+                fanfeed::ring::WaitStrategy::Batch,
+            )),
+            enter(EXCLUSIVE_PARK, "parks, Park").take(ring::exclusive_waiting::<T>(
+                n,
+                fanfeed::ring::WaitStrategy::Park,
+            )),
             disruptor::single::<T, _>(n, enter(SINGLE, "spins, polled")),
             disruptor::single::<T, _>(n, gathering),
             enter(CROSSBEAM, "spins, polled").take(spinning::<Crossbeam, T>(n)),

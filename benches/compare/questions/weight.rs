@@ -1,7 +1,5 @@
 //! The memory of a reader.
 
-use fanfeed::Waiting;
-
 use super::{Chart, Question};
 use crate::ALLOCATOR;
 use crate::field::Probe;
@@ -39,7 +37,10 @@ fn ask(_: Plan, next: &mut dyn FnMut(Case)) {
         readers: None,
         contenders: vec![
             weigh("RingFeed, lossless", "Park", move || {
-                Filling.take(ring::exclusive_waiting(n, Waiting::Park))
+                Filling.take(ring::exclusive_waiting(
+                    n,
+                    fanfeed::ring::WaitStrategy::Park,
+                ))
             }),
             weigh("RingFeed, lossy", "Park", move || {
                 Filling.take(ring::lossy_parking(n))

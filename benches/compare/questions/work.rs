@@ -1,7 +1,5 @@
 //! Readers that work on each value.
 
-use fanfeed::Waiting;
-
 use super::{Chart, Question};
 use crate::field::{
     BROADCAST, BUS, CROSSBEAM, CROSSFIRE, EXCLUSIVE, EXCLUSIVE_PARK, EXCLUSIVE_SPINNING, OWN,
@@ -41,8 +39,10 @@ fn ask(plan: Plan, next: &mut dyn FnMut(Case)) {
             contenders: vec![
                 enter(EXCLUSIVE, "parks, polled").take(ring::exclusive::<u64>(n)),
                 enter(EXCLUSIVE_SPINNING, "spins, polled").take(ring::exclusive_spinning::<u64>(n)),
-                enter(EXCLUSIVE_PARK, "parks, Park")
-                    .take(ring::exclusive_waiting::<u64>(n, Waiting::Park)),
+                enter(EXCLUSIVE_PARK, "parks, Park").take(ring::exclusive_waiting::<u64>(
+                    n,
+                    fanfeed::ring::WaitStrategy::Park,
+                )),
                 enter(SHARED, "parks, polled").take(ring::shared::<u64>(n)),
                 enter(OWN, "parks, polled").take(feed::own_channels::<u64>(n)),
                 disruptor::single::<u64, _>(n, enter(SINGLE, "spins, polled")),

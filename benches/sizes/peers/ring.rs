@@ -1,6 +1,6 @@
 //! `RingFeed`.
 
-use fanfeed::{RingFeed, RingReceiver, TryRecvError};
+use fanfeed::{RingFeed, TryRecvError, ring};
 
 use super::{RING, Seats};
 use crate::subscribers::Crowd;
@@ -9,7 +9,7 @@ use crate::subscribers::Crowd;
 #[derive(Debug)]
 pub(crate) struct Ring {
     ring: RingFeed<u64>,
-    readers: Seats<RingReceiver<u64>>,
+    readers: Seats<ring::Receiver<u64>>,
 }
 
 impl Default for Ring {

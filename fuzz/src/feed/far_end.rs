@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Weak};
 
-use fanfeed::{Receiver, RingReceiver, TryRecvError};
+use fanfeed::{Receiver, TryRecvError, ring};
 
 use super::carrier::Shared;
 use crate::value::Value;
@@ -15,7 +15,7 @@ pub(crate) enum FarEnd {
     Tokio(tokio::sync::mpsc::Receiver<Value>),
     TokioUnbounded(tokio::sync::mpsc::UnboundedReceiver<Value>),
     Custom(Arc<Shared>),
-    Ring(RingReceiver<Value>),
+    Ring(ring::Receiver<Value>),
     /// A closure has none, but what it holds is to be dropped with it.
     Closure(Weak<()>),
     Gone,

@@ -1,6 +1,6 @@
 //! The types of events.
 
-use fanfeed::{TypeMux, TypeMuxEvent, TypeMuxSubscriberBuilder};
+use fanfeed::{TypeMux, mux};
 
 use crate::trace::{expect, fail};
 use crate::value::Value;
@@ -13,7 +13,7 @@ pub(crate) const TYPES: usize = 4;
 pub(crate) struct Event<const TYPE: usize>(pub(crate) Value);
 
 /// The options of a subscription to the types whose bits are set, at least one, in either order.
-pub(crate) fn subscriber(mux: &TypeMux, types: u8) -> TypeMuxSubscriberBuilder<'_> {
+pub(crate) fn subscriber(mux: &TypeMux, types: u8) -> mux::SubscriberBuilder<'_> {
     let has = |number: usize| types & (1 << number) != 0;
     match types & 0b1111 {
         0b0011 => return mux.subscriber::<(Event<1>, Event<0>)>(),
@@ -26,7 +26,7 @@ pub(crate) fn subscriber(mux: &TypeMux, types: u8) -> TypeMuxSubscriberBuilder<'
             if has($number) {
                 options = Some(match options {
                     None => mux.subscriber::<(Event<$number>,)>(),
-                    Some(options) => TypeMuxSubscriberBuilder::and::<Event<$number>>(options),
+                    Some(options) => mux::SubscriberBuilder::and::<Event<$number>>(options),
                 });
             }
         };
@@ -63,7 +63,7 @@ pub(crate) fn post(mux: &TypeMux, event_type: usize, number: u64) -> Result<usiz
 }
 
 /// The type and the number of an event.
-pub(crate) fn read(event: &TypeMuxEvent) -> (usize, u64) {
+pub(crate) fn read(event: &mux::Event) -> (usize, u64) {
     let mut found = None;
     macro_rules! look {
         ($number:literal) => {

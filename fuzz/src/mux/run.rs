@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use fanfeed::{RecvError, RecvTimeoutError, TryRecvError, TypeMuxSubscription};
+use fanfeed::{RecvError, RecvTimeoutError, TryRecvError, mux};
 use futures_core::Stream;
 
 use super::program::{Operation, Program, Receive};
@@ -136,7 +136,7 @@ pub(crate) fn receive(one: &mut Subscriber, form: Receive, count: u8) {
     }
 }
 
-fn receive_own(one: &mut Subscriber, own: &mut TypeMuxSubscription, form: Receive, count: u8) {
+fn receive_own(one: &mut Subscriber, own: &mut mux::Subscription, form: Receive, count: u8) {
     match form {
         Receive::Wait if !one.live || !one.queue.is_empty() => match own.recv() {
             Ok(event) => one.received(&event),

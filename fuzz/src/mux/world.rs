@@ -6,10 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fanfeed::{
-    Carrier, Subscription, SubscriptionError, TrySendError, TypeMux, TypeMuxEvent,
-    TypeMuxSubscription,
-};
+use fanfeed::{Carrier, Subscription, SubscriptionError, TrySendError, TypeMux, mux};
 
 use super::events::{TYPES, bits, post, read, subscriber};
 use super::program::{Channel, Receive};
@@ -24,12 +21,12 @@ const MOST_WAITS: usize = 3;
 /// A carrier that panics at one of its events.
 #[derive(Clone)]
 struct Panicking {
-    sender: crossbeam_channel::Sender<TypeMuxEvent>,
+    sender: crossbeam_channel::Sender<mux::Event>,
     left: Arc<AtomicU64>,
 }
 
-impl Carrier<TypeMuxEvent> for Panicking {
-    fn try_send(&self, event: TypeMuxEvent) -> Result<(), TrySendError<TypeMuxEvent>> {
+impl Carrier<mux::Event> for Panicking {
+    fn try_send(&self, event: mux::Event) -> Result<(), TrySendError<mux::Event>> {
         if self.left.fetch_sub(1, Relaxed) == 0 {
             panic_on_purpose();
         }
@@ -38,8 +35,8 @@ impl Carrier<TypeMuxEvent> for Panicking {
 }
 
 pub(crate) enum FarEnd {
-    Own(TypeMuxSubscription),
-    Crossbeam(crossbeam_channel::Receiver<TypeMuxEvent>),
+    Own(mux::Subscription),
+    Crossbeam(crossbeam_channel::Receiver<mux::Event>),
     Gone,
 }
 
@@ -104,7 +101,7 @@ impl Subscriber {
     }
 
     /// An event that was received is the next one, and not older than the subscription.
-    pub(crate) fn received(&mut self, event: &TypeMuxEvent) {
+    pub(crate) fn received(&mut self, event: &mux::Event) {
         expect(
             "the next event",
             &Some(read(event)),

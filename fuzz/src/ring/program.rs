@@ -1,7 +1,7 @@
 //! The operations of a program on a ring.
 
 use arbitrary::Arbitrary;
-use fanfeed::{RingOverflow, Waiting};
+use fanfeed::ring;
 
 /// A program.
 #[derive(Debug, Clone, Arbitrary)]
@@ -85,7 +85,7 @@ pub(crate) enum Kind {
     Fragile,
 }
 
-impl From<Kind> for RingOverflow {
+impl From<Kind> for ring::Overflow {
     fn from(kind: Kind) -> Self {
         match kind {
             Kind::Strict => Self::Block,
@@ -102,7 +102,7 @@ pub(crate) enum Manner {
     Park,
 }
 
-impl From<Manner> for Waiting {
+impl From<Manner> for ring::WaitStrategy {
     fn from(manner: Manner) -> Self {
         match manner {
             Manner::Spin => Self::Spin,

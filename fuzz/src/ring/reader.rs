@@ -1,6 +1,6 @@
 //! A reader, and its possible states.
 
-use fanfeed::{RingReceiver, Subscription, SubscriptionId, TryRecvError};
+use fanfeed::{Subscription, SubscriptionId, TryRecvError, ring};
 
 use super::program::Kind;
 use super::track::Track;
@@ -13,7 +13,7 @@ pub(crate) struct Reader {
     pub(crate) leaders: Vec<SubscriptionId>,
     /// Up to where those that are left have passed the ring.
     pub(crate) passed: Option<u64>,
-    pub(crate) receiver: RingReceiver<Value>,
+    pub(crate) receiver: ring::Receiver<Value>,
     pub(crate) handle: Option<Subscription>,
     pub(crate) name: Option<&'static str>,
     pub(crate) kind: Kind,

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use fanfeed::{ExclusiveRingFeed, RingFeed, RingHandle, TrySendError, WeakRingFeed};
+use fanfeed::{ExclusiveRingFeed, RingFeed, TrySendError, WeakRingFeed, ring};
 
 use super::program::{BatchForm, Form};
 use crate::value::{Value, panic_on_purpose};
@@ -39,7 +39,7 @@ impl Sender {
         matches!(self, Self::Exclusive(_))
     }
 
-    pub(crate) fn handle(&mut self) -> Option<RingHandle<Value>> {
+    pub(crate) fn handle(&mut self) -> Option<ring::Handle<Value>> {
         with_ring!(self, ring => ring.handle())
     }
 

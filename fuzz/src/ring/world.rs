@@ -1,6 +1,6 @@
 //! The ring, its readers, and their model.
 
-use fanfeed::{PositionError, RingHandle, RingReceiver};
+use fanfeed::{PositionError, ring};
 
 use super::program::{Begin, Kind, Manner, Program};
 use super::reader::Reader;
@@ -14,7 +14,7 @@ const MOST: usize = 8;
 
 pub(crate) struct World {
     pub(crate) sender: Sender,
-    pub(crate) handle: RingHandle<Value>,
+    pub(crate) handle: ring::Handle<Value>,
     pub(crate) track: Track,
     pub(crate) readers: Vec<Reader>,
     pub(crate) number: u64,
@@ -66,7 +66,7 @@ impl World {
             .handle
             .subscriber()
             .overflow(kind.into())
-            .waiting(manner.into());
+            .wait_strategy(manner.into());
         let options = match name {
             Some(name) => options.name(name),
             None => options,
@@ -161,8 +161,8 @@ impl World {
         &self,
         kind: Kind,
         position: u64,
-        subscribed: Result<RingReceiver<Value>, PositionError>,
-    ) -> Option<RingReceiver<Value>> {
+        subscribed: Result<ring::Receiver<Value>, PositionError>,
+    ) -> Option<ring::Receiver<Value>> {
         let next = self.track.next();
         match subscribed {
             Ok(receiver) => {

@@ -12,12 +12,12 @@
 //! ```text
 //! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test models ring_eviction::
 //! ```
-use fanfeed::{ExclusiveRingFeed, RecvError, RingOverflow, RingReceiver, TryRecvError};
+use fanfeed::{ExclusiveRingFeed, RecvError, TryRecvError, ring};
 use fanfeed_loom_tests::{Ledger, Model, Tally, Token, Why};
 use loom::thread::{self, JoinHandle};
 
-fn lossy(ring: &ExclusiveRingFeed<Token>) -> RingReceiver<Token> {
-    let options = ring.subscriber().overflow(RingOverflow::DropOldest);
+fn lossy(ring: &ExclusiveRingFeed<Token>) -> ring::Receiver<Token> {
+    let options = ring.subscriber().overflow(ring::Overflow::DropOldest);
     options.subscribe()
 }
 
@@ -38,7 +38,7 @@ fn send(
 }
 
 /// Reads what there is, and lets others run in the midst of each value.
-fn read_slowly(reader: &mut RingReceiver<Token>, tally: &mut Tally) {
+fn read_slowly(reader: &mut ring::Receiver<Token>, tally: &mut Tally) {
     let outcome = reader.drain(|value| {
         let before = value.number();
         thread::yield_now();
@@ -113,7 +113,7 @@ fn claimed_over_while_reading(capacity: usize, before: u32) {
 }
 
 /// A reader joins while slots are claimed.
-fn claimed_beside_a_join(overflow: RingOverflow) {
+fn claimed_beside_a_join(overflow: ring::Overflow) {
     let ledger = Ledger::new();
     let mut ring = ExclusiveRingFeed::new(4).unwrap();
     ring.send_batch((0..3).map(|number| ledger.token(number)));
@@ -132,7 +132,7 @@ fn claimed_beside_a_join(overflow: RingOverflow) {
     if let Some(&last) = tally.values.last() {
         assert_eq!(last, 5);
     }
-    if overflow == RingOverflow::Block {
+    if overflow == ring::Overflow::Block {
         assert_eq!(tally.missed, 0);
     }
     sender.join().unwrap();
@@ -228,7 +228,7 @@ fn lapped_and_parked(capacity: usize, count: u32) {
 fn disconnected(capacity: usize, count: u32) {
     let ledger = Ledger::new();
     let ring = ExclusiveRingFeed::new(capacity).unwrap();
-    let options = ring.subscriber().overflow(RingOverflow::Disconnect);
+    let options = ring.subscriber().overflow(ring::Overflow::Disconnect);
     let mut reader = options.subscribe();
     let sender = {
         let ledger = ledger.clone();
@@ -318,7 +318,7 @@ fn in_part(count: u32) {
 fn in_part_of_numbers() {
     let mut ring = ExclusiveRingFeed::new(4).unwrap();
     let mut strict = ring.subscribe();
-    let options = ring.subscriber().overflow(RingOverflow::DropOldest);
+    let options = ring.subscriber().overflow(ring::Overflow::DropOldest);
     let mut late = options.subscribe();
     ring.send_batch(100..104);
     assert_eq!(strict.try_recv(), Ok(100));
@@ -388,8 +388,8 @@ fn slots_are_claimed_where_a_reader_reads() {
 
 #[test]
 fn readers_join_while_slots_are_claimed() {
-    Model::bound(1).holds(|| claimed_beside_a_join(RingOverflow::Block));
-    Model::bound(2).holds(|| claimed_beside_a_join(RingOverflow::DropOldest));
+    Model::bound(1).holds(|| claimed_beside_a_join(ring::Overflow::Block));
+    Model::bound(2).holds(|| claimed_beside_a_join(ring::Overflow::DropOldest));
 }
 
 #[test]

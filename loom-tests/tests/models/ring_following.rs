@@ -11,7 +11,7 @@
 //! ```
 use std::sync::Arc;
 
-use fanfeed::{ExclusiveRingFeed, RingFeed, RingReceiver, TryRecvError};
+use fanfeed::{ExclusiveRingFeed, RingFeed, TryRecvError, ring};
 use fanfeed_loom_tests::{Model, Why, without_fences};
 use loom::cell::UnsafeCell;
 use loom::thread;
@@ -40,7 +40,7 @@ impl Notes {
     }
 }
 
-type Pair = (RingReceiver<usize>, RingReceiver<usize>);
+type Pair = (ring::Receiver<usize>, ring::Receiver<usize>);
 
 /// A leader and its follower.
 fn pair(ring: &ExclusiveRingFeed<usize>) -> Pair {
@@ -50,7 +50,7 @@ fn pair(ring: &ExclusiveRingFeed<usize>) -> Pair {
     (leader, follower)
 }
 
-fn poll(follower: &mut RingReceiver<usize>) -> usize {
+fn poll(follower: &mut ring::Receiver<usize>) -> usize {
     loop {
         match follower.try_recv() {
             Ok(number) => return number,

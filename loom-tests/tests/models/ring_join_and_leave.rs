@@ -12,7 +12,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use fanfeed::{ExclusiveRingFeed, RecvError, RingOverflow, RingReceiver, TryRecvError};
+use fanfeed::{ExclusiveRingFeed, RecvError, TryRecvError, ring};
 use fanfeed_loom_tests::{Ledger, Model, Tally, Token, Why};
 use loom::thread::{self, JoinHandle};
 
@@ -30,7 +30,7 @@ fn send_one(
 }
 
 /// A ring of one with its value, and its strict reader.
-fn full(ledger: &Ledger) -> (ExclusiveRingFeed<Token>, RingReceiver<Token>) {
+fn full(ledger: &Ledger) -> (ExclusiveRingFeed<Token>, ring::Receiver<Token>) {
     let mut ring = ExclusiveRingFeed::new(1).unwrap();
     let reader = ring.subscribe();
     ring.send(ledger.token(0));
@@ -38,7 +38,7 @@ fn full(ledger: &Ledger) -> (ExclusiveRingFeed<Token>, RingReceiver<Token>) {
 }
 
 /// A reader joins while values are sent, a few of which are there before.
-fn a_join(capacity: usize, overflow: RingOverflow, history: u64, before: u32, beside: u32) {
+fn a_join(capacity: usize, overflow: ring::Overflow, history: u64, before: u32, beside: u32) {
     let ledger = Ledger::new();
     let mut ring = ExclusiveRingFeed::new(capacity).unwrap();
     for number in 0..before {
@@ -68,10 +68,10 @@ fn a_join(capacity: usize, overflow: RingOverflow, history: u64, before: u32, be
         assert_eq!(u64::from(last), all - 1);
     }
     assert!(tally.all() >= all.saturating_sub(u64::from(begun)));
-    if overflow == RingOverflow::Block {
+    if overflow == ring::Overflow::Block {
         assert_eq!(tally.missed, 0);
     }
-    if overflow == RingOverflow::Block && begun != u32::MAX {
+    if overflow == ring::Overflow::Block && begun != u32::MAX {
         let kept = u64::from(before).min(history).min(capacity as u64 / 2);
         assert!(tally.all() >= kept.min(all), "history is missing");
     }
@@ -117,7 +117,7 @@ fn an_unsubscribe() {
 }
 
 /// From another thread, while the reader reads and the sender waits for it.
-fn an_unsubscribe_beside_a_drain(overflow: RingOverflow) {
+fn an_unsubscribe_beside_a_drain(overflow: ring::Overflow) {
     let ledger = Ledger::new();
     let mut ring = ExclusiveRingFeed::new(1).unwrap();
     let options = ring.subscriber().overflow(overflow);
@@ -208,20 +208,20 @@ fn a_floor_that_comes_down_has_to_be_announced_in_order() {
 
 #[test]
 fn a_strict_reader_joins_a_running_ring() {
-    Model::bound(2).holds(|| a_join(1, RingOverflow::Block, 0, 1, 2));
-    Model::bound(2).holds(|| a_join(2, RingOverflow::Block, 0, 1, 2));
+    Model::bound(2).holds(|| a_join(1, ring::Overflow::Block, 0, 1, 2));
+    Model::bound(2).holds(|| a_join(2, ring::Overflow::Block, 0, 1, 2));
 }
 
 #[test]
 fn a_strict_reader_joins_with_history() {
-    Model::bound(2).holds(|| a_join(2, RingOverflow::Block, 2, 2, 1));
-    Model::bound(2).holds(|| a_join(4, RingOverflow::Block, 4, 3, 2));
+    Model::bound(2).holds(|| a_join(2, ring::Overflow::Block, 2, 2, 1));
+    Model::bound(2).holds(|| a_join(4, ring::Overflow::Block, 4, 3, 2));
 }
 
 #[test]
 fn a_lossy_reader_joins_with_history() {
-    Model::bound(2).holds(|| a_join(2, RingOverflow::DropOldest, 2, 2, 2));
-    Model::bound(2).holds(|| a_join(4, RingOverflow::DropOldest, 4, 3, 3));
+    Model::bound(2).holds(|| a_join(2, ring::Overflow::DropOldest, 2, 2, 2));
+    Model::bound(2).holds(|| a_join(4, ring::Overflow::DropOldest, 4, 3, 3));
 }
 
 #[test]
@@ -241,12 +241,12 @@ fn an_unsubscribe_releases_a_sender() {
 
 #[test]
 fn an_unsubscribe_waits_for_a_drain() {
-    Model::bound(2).holds(|| an_unsubscribe_beside_a_drain(RingOverflow::Block));
+    Model::bound(2).holds(|| an_unsubscribe_beside_a_drain(ring::Overflow::Block));
 }
 
 #[test]
 fn an_unsubscribe_waits_for_a_drain_of_a_lossy_reader() {
-    Model::bound(2).holds(|| an_unsubscribe_beside_a_drain(RingOverflow::DropOldest));
+    Model::bound(2).holds(|| an_unsubscribe_beside_a_drain(ring::Overflow::DropOldest));
 }
 
 #[test]
@@ -264,7 +264,7 @@ fn a_reader_has_to_join_in_order() {
     Model::bound(2)
         .because(Why::Says("out of order"))
         .fails_with("reader_joins_without_fence", || {
-            a_join(2, RingOverflow::Block, 2, 2, 1);
+            a_join(2, ring::Overflow::Block, 2, 2, 1);
         });
 }
 
@@ -273,7 +273,7 @@ fn a_reader_has_to_join_where_the_gate_looks() {
     Model::bound(2)
         .because(Why::Race)
         .fails_with("reader_joins_unmarked", || {
-            a_join(2, RingOverflow::Block, 2, 2, 1);
+            a_join(2, ring::Overflow::Block, 2, 2, 1);
         });
 }
 
@@ -282,7 +282,7 @@ fn a_gate_has_to_open_in_order() {
     Model::bound(2)
         .because(Why::Race)
         .fails_with("gate_opens_without_fence", || {
-            a_join(2, RingOverflow::Block, 2, 2, 1);
+            a_join(2, ring::Overflow::Block, 2, 2, 1);
         });
 }
 
@@ -298,7 +298,7 @@ fn a_reader_has_to_pin_in_order() {
     Model::bound(2)
         .because(Why::Race)
         .fails_with("reader_pins_without_light_fence", || {
-            an_unsubscribe_beside_a_drain(RingOverflow::Block);
+            an_unsubscribe_beside_a_drain(ring::Overflow::Block);
         });
 }
 
@@ -307,7 +307,7 @@ fn a_reader_has_to_be_cut_off_in_order() {
     Model::bound(2)
         .because(Why::Race)
         .fails_with("reader_is_cut_off_without_heavy_fence", || {
-            an_unsubscribe_beside_a_drain(RingOverflow::Block);
+            an_unsubscribe_beside_a_drain(ring::Overflow::Block);
         });
 }
 

@@ -10,7 +10,7 @@
 //! ```text
 //! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test models ring_retention::
 //! ```
-use fanfeed::{ExclusiveRingFeed, RingFeed, RingOverflow, RingReceiver};
+use fanfeed::{ExclusiveRingFeed, RingFeed, ring};
 use fanfeed_loom_tests::{Ledger, Model, Token, Why, without_fences};
 use loom::thread;
 
@@ -20,7 +20,7 @@ fn ring(capacity: usize) -> ExclusiveRingFeed<Token> {
 }
 
 /// Reads what there is, and lets others run in the midst of each value.
-fn read(reader: &mut RingReceiver<Token>) -> usize {
+fn read(reader: &mut ring::Receiver<Token>) -> usize {
     let read = reader.drain(|value| {
         let before = value.number();
         thread::yield_now();
@@ -30,7 +30,7 @@ fn read(reader: &mut RingReceiver<Token>) -> usize {
 }
 
 /// Two readers pass values at the same time. The last one drops them.
-fn two_readers(overflow: RingOverflow) {
+fn two_readers(overflow: ring::Overflow) {
     let ledger = Ledger::new();
     let mut ring = ring(4);
     let mut one = ring.subscribe();
@@ -141,12 +141,12 @@ fn closed_beside_a_send(reader_leaves_first: bool) {
 
 #[test]
 fn the_last_of_two_readers_drops_what_both_have_read() {
-    Model::bound(8).holds(|| two_readers(RingOverflow::Block));
+    Model::bound(8).holds(|| two_readers(ring::Overflow::Block));
 }
 
 #[test]
 fn a_lossy_reader_counts_too() {
-    Model::bound(8).holds(|| two_readers(RingOverflow::DropOldest));
+    Model::bound(8).holds(|| two_readers(ring::Overflow::DropOldest));
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn a_reader_has_to_fence_before_it_looks_whether_it_was_the_last() {
     Model::bound(3)
         .because(Why::Says("values that were not dropped"))
         .fails_with(without_fences!("value_is_passed_without_fence"), || {
-            two_readers(RingOverflow::Block);
+            two_readers(ring::Overflow::Block);
         });
 }
 
@@ -178,7 +178,7 @@ fn a_look_has_to_be_fenced() {
     Model::bound(3)
         .because(Why::Says("values that were not dropped"))
         .fails_with("retention_looks_without_fence", || {
-            two_readers(RingOverflow::Block);
+            two_readers(ring::Overflow::Block);
         });
 }
 
@@ -187,7 +187,7 @@ fn a_look_has_to_be_repeated() {
     Model::bound(3)
         .because(Why::Says("values that were not dropped"))
         .fails_with("retention_looks_once", || {
-            two_readers(RingOverflow::Block);
+            two_readers(ring::Overflow::Block);
         });
 }
 

@@ -15,7 +15,7 @@
 //!
 //! Where a model checks an ordering, the fences that a stream does not need are left out: see
 //! `without_fences!`.
-use fanfeed::{RingFeed, RingOverflow, RingReceiver, TryRecvError};
+use fanfeed::{RingFeed, TryRecvError, ring};
 use fanfeed_loom_tests::{Ledger, Model, Token, Why, without_fences};
 use loom::thread::{self, JoinHandle};
 
@@ -29,7 +29,7 @@ fn send(ring: &RingFeed<Token>, ledger: &Ledger, numbers: &'static [u32]) -> Joi
     })
 }
 
-fn recv(reader: &mut RingReceiver<Token>, count: usize) -> Vec<u32> {
+fn recv(reader: &mut ring::Receiver<Token>, count: usize) -> Vec<u32> {
     let values = reader.iter().take(count);
     values.map(|value| value.number()).collect()
 }
@@ -259,11 +259,11 @@ fn two_in_the_way() {
 fn a_lossy_reader(capacity: usize) {
     let ledger = Ledger::new();
     let ring = RingFeed::new(capacity).unwrap();
-    let options = ring.subscriber().overflow(RingOverflow::DropOldest);
+    let options = ring.subscriber().overflow(ring::Overflow::DropOldest);
     let mut reader = options.subscribe();
     let senders = [send(&ring, &ledger, &[10]), send(&ring, &ledger, &[20])];
     let (mut received, mut missed) = (0, 0);
-    let mut read = |reader: &mut RingReceiver<Token>| {
+    let mut read = |reader: &mut ring::Receiver<Token>| {
         let outcome = reader.drain(|value| {
             let number = value.number();
             thread::yield_now();

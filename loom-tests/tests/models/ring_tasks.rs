@@ -13,7 +13,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
-use fanfeed::{Carrier, RingFeed, RingReceiver, Room};
+use fanfeed::{Carrier, RingFeed, Room, ring};
 use fanfeed_loom_tests::{Ledger, Model, Token, Why};
 use loom::sync::Notify;
 use loom::thread::{self, JoinHandle};
@@ -47,14 +47,14 @@ fn task(ring: &RingFeed<Token>, ledger: &Ledger, number: u32) -> JoinHandle<u64>
 }
 
 /// A full ring, whose value has the number 0.
-fn full(ledger: &Ledger) -> (RingFeed<Token>, RingReceiver<Token>) {
+fn full(ledger: &Ledger) -> (RingFeed<Token>, ring::Receiver<Token>) {
     let ring = RingFeed::new(1).unwrap();
     let reader = ring.subscribe();
     ring.send(ledger.token(0));
     (ring, reader)
 }
 
-fn recv(reader: &mut RingReceiver<Token>, count: usize) -> Vec<u32> {
+fn recv(reader: &mut ring::Receiver<Token>, count: usize) -> Vec<u32> {
     let values = reader.iter().take(count);
     values.map(|value| value.number()).collect()
 }

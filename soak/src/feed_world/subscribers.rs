@@ -4,8 +4,8 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use fanfeed::{
-    CarrierOverflow, Feed, Overflow, RingFeed, RingOverflow, Subscription, SubscriptionId,
-    SubscriptionScope,
+    CarrierOverflow, Feed, Overflow, RingFeed, Subscription, SubscriptionId, SubscriptionScope,
+    ring,
 };
 
 use crate::account::{Account, Loss};
@@ -200,12 +200,12 @@ fn ring(
     capacity: usize,
 ) -> Subscriber {
     let ring = RingFeed::new(capacity).expect("the capacity is valid");
-    let overflow = random.pick(&[RingOverflow::Block, RingOverflow::DropOldest]);
+    let overflow = random.pick(&[ring::Overflow::Block, ring::Overflow::DropOldest]);
     let reader = ring.subscriber().overflow(overflow).subscribe();
     let (subscription, start) = generation.marks.around(|| feed.subscribe(ring));
     let loss = match overflow {
-        RingOverflow::DropOldest => Loss::Told,
-        RingOverflow::Block | RingOverflow::Disconnect => Loss::Never,
+        ring::Overflow::DropOldest => Loss::Told,
+        ring::Overflow::Block | ring::Overflow::Disconnect => Loss::Never,
     };
     Subscriber::Reads {
         member: Box::new(Member {

@@ -1,6 +1,6 @@
 //! The posted events, of several types; each holds its origin.
 
-use fanfeed::{TypeMux, TypeMuxEvent, TypeMuxSubscriberBuilder};
+use fanfeed::{TypeMux, mux};
 
 use crate::value::Value;
 use crate::world::World;
@@ -57,8 +57,8 @@ impl<const KIND: usize> Event<KIND> {
 }
 
 /// Looks at what came.
-pub(super) fn see(world: &World, event: &TypeMuxEvent) -> Seen {
-    fn as_one_of<const KIND: usize>(world: &World, event: &TypeMuxEvent) -> Option<Seen> {
+pub(super) fn see(world: &World, event: &mux::Event) -> Seen {
+    fn as_one_of<const KIND: usize>(world: &World, event: &mux::Event) -> Option<Seen> {
         let event = event.downcast_ref::<Event<KIND>>()?;
         Some(event.see(world))
     }
@@ -97,12 +97,12 @@ fn post_as<const KIND: usize>(
 }
 
 /// Options of a subscription to these types, of which there is one at least.
-pub(super) fn subscriber<'m>(mux: &'m TypeMux, kinds: &Kinds) -> TypeMuxSubscriberBuilder<'m> {
+pub(super) fn subscriber<'m>(mux: &'m TypeMux, kinds: &Kinds) -> mux::SubscriberBuilder<'m> {
     fn and<'m, const KIND: usize>(
         mux: &'m TypeMux,
         kinds: &Kinds,
-        options: Option<TypeMuxSubscriberBuilder<'m>>,
-    ) -> Option<TypeMuxSubscriberBuilder<'m>> {
+        options: Option<mux::SubscriberBuilder<'m>>,
+    ) -> Option<mux::SubscriberBuilder<'m>> {
         if !kinds[KIND] {
             return options;
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fanfeed::{RecvTimeoutError, Subscription, TryRecvError, TypeMuxEvent, TypeMuxSubscription};
+use fanfeed::{RecvTimeoutError, Subscription, TryRecvError, mux};
 
 use crate::account::{Account, Edge};
 use crate::inbox::Rest;
@@ -20,14 +20,14 @@ const AT_ONCE: usize = 256;
 
 /// The far end of its channel.
 pub(super) enum Inbox {
-    Own(Box<TypeMuxSubscription>),
-    Crossbeam(crossbeam_channel::Receiver<TypeMuxEvent>),
-    Shelf(Arc<Shelf<TypeMuxEvent>>),
+    Own(Box<mux::Subscription>),
+    Crossbeam(crossbeam_channel::Receiver<mux::Event>),
+    Shelf(Arc<Shelf<mux::Event>>),
 }
 
 impl Inbox {
     /// The next event, if there is one within so long.
-    fn take(&mut self, world: &World, wait: Duration) -> Result<TypeMuxEvent, Rest> {
+    fn take(&mut self, world: &World, wait: Duration) -> Result<mux::Event, Rest> {
         match self {
             Self::Own(channel) if wait.is_zero() => {
                 channel.try_recv().map_err(|error| match error {
@@ -85,7 +85,7 @@ impl Member {
         (AT_ONCE, Rest::Open)
     }
 
-    fn look_at(&mut self, world: &'static World, event: &TypeMuxEvent) {
+    fn look_at(&mut self, world: &'static World, event: &mux::Event) {
         world.delivered.add(1);
         let seen = events::see(world, event);
         if !self.kinds[seen.kind] {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use fanfeed::{RingCursor, RingOverflow, SubscriptionId, Waiting};
+use fanfeed::{SubscriptionId, ring};
 
 use crate::account::{Account, Loss};
 use crate::inbox::{Inbox, Rest};
@@ -39,7 +39,7 @@ impl<'a> RingWatch<'a> {
 }
 
 /// Some of the readers that can be followed: none for every other reader.
-fn leaders(generation: &Generation, random: &mut Random) -> Vec<RingCursor<Value>> {
+fn leaders(generation: &Generation, random: &mut Random) -> Vec<ring::Cursor<Value>> {
     let mut all = generation.leaders.lock().expect("no panic under the lock");
     // Those that are gone can be named, too.
     if all.len() > 16 {
@@ -52,25 +52,30 @@ fn leaders(generation: &Generation, random: &mut Random) -> Vec<RingCursor<Value
 
 fn subscribe(generation: &Generation, random: &mut Random) -> Member {
     let overflow = random.pick(&[
-        RingOverflow::Block,
-        RingOverflow::Block,
-        RingOverflow::DropOldest,
-        RingOverflow::Disconnect,
+        ring::Overflow::Block,
+        ring::Overflow::Block,
+        ring::Overflow::DropOldest,
+        ring::Overflow::Disconnect,
     ]);
-    let waiting = random.pick(&[Waiting::Park, Waiting::Park, Waiting::Batch, Waiting::Spin]);
+    let waiting = random.pick(&[
+        ring::WaitStrategy::Park,
+        ring::WaitStrategy::Park,
+        ring::WaitStrategy::Batch,
+        ring::WaitStrategy::Spin,
+    ]);
     let history = random.pick(&[0, 0, 1, generation.capacity, u64::MAX]);
     let leaders = leaders(generation, random);
     let (receiver, mut start) = generation.marks.around(|| {
         let options = generation.handle.subscriber().name("reader");
         options
             .overflow(overflow)
-            .waiting(waiting)
+            .wait_strategy(waiting)
             .history(history)
             .after(&leaders)
             .expect("blocking readers of the same ring")
             .subscribe()
     });
-    if overflow == RingOverflow::Block {
+    if overflow == ring::Overflow::Block {
         let mut all = generation.leaders.lock().expect("no panic under the lock");
         all.push(receiver.cursor());
     }
@@ -80,16 +85,16 @@ fn subscribe(generation: &Generation, random: &mut Random) -> Member {
     let (receiver, subscription) = receiver.split();
     generation.world.came.add(1);
     let (name, loss) = match overflow {
-        RingOverflow::Block => ("a blocking reader", Loss::Never),
-        RingOverflow::DropOldest => ("a lossy reader", Loss::Told),
-        RingOverflow::Disconnect => ("a reader that is cut off", Loss::Never),
+        ring::Overflow::Block => ("a blocking reader", Loss::Never),
+        ring::Overflow::DropOldest => ("a lossy reader", Loss::Told),
+        ring::Overflow::Disconnect => ("a reader that is cut off", Loss::Never),
     };
     Member {
         name,
         inbox: Inbox::Ring(receiver),
         subscription,
         account: Account::new(loss, start),
-        may_overflow: overflow == RingOverflow::Disconnect,
+        may_overflow: overflow == ring::Overflow::Disconnect,
         is_ring: true,
         loses_behind: false,
     }

@@ -35,7 +35,7 @@ fn a_task_behind_a_preempted_sender_soon_stops_waking_itself() {
     use std::pin::pin;
     use std::task::{Context, Poll};
 
-    use super::super::send_async::RingSendAsync;
+    use super::super::send_async::SendAsync;
 
     for (was_in_line, is_starved) in [(false, false), (true, false), (false, true), (true, true)] {
         let claimant = Claimant::new(1, false).unwrap();
@@ -49,7 +49,7 @@ fn a_task_behind_a_preempted_sender_soon_stops_waking_itself() {
         let count = Arc::new(CountHere(here, AtomicUsize::new(0)));
         let waker = Waker::from(Arc::clone(&count));
         let mut context = Context::from_waker(&waker);
-        let mut send = pin!(RingSendAsync::new(&claimant, 7));
+        let mut send = pin!(SendAsync::new(&claimant, 7));
         assert!(send.as_mut().poll(&mut context).is_pending());
         if let Some(reader) = reader {
             assert_eq!(count.1.load(Ordering::SeqCst), 0, "it waits for the reader");
