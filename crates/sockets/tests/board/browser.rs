@@ -93,15 +93,15 @@ fn a_stream_is_shown_with_its_latency() {
         "{label}"
     );
     // Pixels of the colour of aircraft, on the map: it is not only counted.
-    let drawn = page.evaluate(
+    page.wait(
+        "aircraft are drawn",
         "(() => { const at = element('sky');
            const data = at.getContext('2d').getImageData(0, 0, at.width, at.height).data;
            const [r, g, b] = colours.accent.match(/\\d+/g).map(Number); let count = 0;
            for (let i = 0; i < data.length; i += 4)
              if (data[i] === r && data[i + 1] === g && data[i + 2] === b) count += 1;
-           return count; })()",
+           return count > 20; })()",
     );
-    assert!(drawn.as_u64().is_some_and(|pixels| pixels > 20), "{drawn}");
     page.picture("light");
     no_complaint(&mut page);
 }
