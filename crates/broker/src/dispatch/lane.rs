@@ -193,11 +193,38 @@ impl Lane {
         offer
     }
 
+    /// As [`offer`](Self::offer), for a delivery from a server. While the broker closes, handlers
+    /// finish the deliveries that they have, and there is no room for more.
+    pub(crate) fn offer_arrived(self: &Arc<Self>, arrival: Arrival) -> Offer {
+        let mut jobs = Vec::new();
+        let inner = self.inner.lock();
+        // Under the lock: `close` looks at the queue after it has announced itself. So it finds
+        // this delivery there, or is seen here.
+        if self.hub.is_closing() {
+            return Offer::Full(arrival);
+        }
+        let offer = self.put(inner, arrival, &mut jobs);
+        if let Offer::Dropped(_, total) = &offer {
+            self.report_dropped(1, *total);
+        }
+        self.hub.pool.submit_all(jobs);
+        offer
+    }
+
     /// Puts a delivery in the queue if there is room. The caller has to submit the job that this
     /// may make, and to report a drop.
     #[inline]
     pub(crate) fn offer_with(self: &Arc<Self>, arrival: Arrival, jobs: &mut Vec<Job>) -> Offer {
-        let mut inner = self.inner.lock();
+        self.put(self.inner.lock(), arrival, jobs)
+    }
+
+    #[inline]
+    fn put(
+        self: &Arc<Self>,
+        mut inner: MutexGuard<'_, Inner>,
+        arrival: Arrival,
+        jobs: &mut Vec<Job>,
+    ) -> Offer {
         if inner.closed || inner.seats.is_empty() {
             return Offer::Gone(arrival);
         }

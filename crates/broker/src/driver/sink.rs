@@ -149,15 +149,12 @@ impl Sink {
     /// [`Full`] if there is no room or the subscription has ended. If there is no room, the engine
     /// calls the interrupter when there is.
     pub fn deliver(&self, message: Message, tag: u64, attempt: u32) -> Result<(), Full> {
-        if self.shared.lane.hub().is_closing() {
-            return Err(Full(message));
-        }
         let arrival = Arrival {
             message,
             tag,
             attempt: attempt.max(1),
         };
-        match self.shared.lane.offer(arrival) {
+        match self.shared.lane.offer_arrived(arrival) {
             Offer::Taken => {
                 self.drop_spent();
                 Ok(())
@@ -233,9 +230,7 @@ impl Sink {
             tag,
             attempt: 1,
         };
-        if self.shared.lane.hub().is_closing()
-            || matches!(self.shared.lane.offer(arrival), Offer::Full(_))
-        {
+        if matches!(self.shared.lane.offer_arrived(arrival), Offer::Full(_)) {
             self.shared.lane.count_drop();
         }
         self.drop_spent();
