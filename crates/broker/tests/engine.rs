@@ -105,8 +105,8 @@ fn the_queue_to_the_server_is_bounded_and_what_is_left_over_is_told() {
     let broker = Engine::start(fake.clone(), options().queue(4)).unwrap();
     let mut events = broker.events();
     fake.server.stop();
-    eventually("the loss is seen", || {
-        broker.health().connection == Connection::Down
+    eventually("the publishing side sees the loss", || {
+        broker.health().outbound_fault.is_some()
     });
     for n in 0..4 {
         broker.try_publish(common::payload("k", n)).unwrap();
@@ -290,7 +290,9 @@ fn what_became_of_deliveries_during_an_outage_is_told_after_it() {
         gate.wait_for_visitor();
         eventually("all have arrived", || broker.health().pending == 99);
         fake.server.stop();
-        eventually("the loss is seen", || !broker.health().is_up());
+        eventually("the receiving side sees the loss", || {
+            broker.health().inbound_fault.is_some()
+        });
         // It waits for the handler that runs.
         let leaving = std::thread::spawn(move || member.unsubscribe());
         eventually("it has left", || broker.health().subscriptions == 1);
@@ -342,7 +344,9 @@ fn a_subscription_made_during_a_reconnect_becomes_live() {
     let broker = Engine::start(fake.clone(), options).unwrap();
     for _ in 0..8 {
         fake.server.stop();
-        eventually("the loss is seen", || !broker.health().is_up());
+        eventually("the receiving side sees the loss", || {
+            broker.health().inbound_fault.is_some()
+        });
         let is_up = AtomicBool::new(false);
         let subscribe = || {
             let mut all = Vec::new();
@@ -365,6 +369,67 @@ fn a_subscription_made_during_a_reconnect_becomes_live() {
     }
 }
 
+/// Guards against one slow subscription that holds up the deliveries of the others.
+#[test]
+fn what_is_opened_later_holds_nothing_else_up() {
+    let fake = server();
+    let broker = Arc::new(Engine::start(fake.clone(), options()).unwrap());
+    let (tx, rx) = unbounded();
+    let _other = broker
+        .subscribe("other", move |message, _| Ok(tx.send(message.clone())?))
+        .unwrap();
+    let begin = |key: String| {
+        let (broker, count) = (Arc::clone(&broker), broker.health().subscriptions);
+        let watched = Arc::clone(&broker);
+        let caller = std::thread::spawn(move || broker.subscribe(key, |_, _| Ok(())));
+        eventually("it has begun", || watched.health().subscriptions > count);
+        caller
+    };
+    let goes_on = || {
+        broker.publish(Message::new("other", "x")).unwrap();
+        rx.recv_timeout(SOON).unwrap();
+    };
+    for key in ["live", fake::REFUSED] {
+        fake.server.delay_open(true);
+        let late = begin(format!("{}{key}", fake::LATE));
+        goes_on();
+        assert!(!late.is_finished());
+        fake.server.delay_open(false);
+        match late.join().unwrap() {
+            Ok(late) => assert_eq!((late.ready(SOON), key), (Ok(()), "live")),
+            Err(error) => assert!(matches!(error, SubscribeError::Refused(_)), "{error}"),
+        }
+    }
+
+    // The connection is lost in the meantime.
+    fake.server.delay_open(true);
+    let late = begin(format!("{}pending", fake::LATE));
+    goes_on();
+    fake.server.stop();
+    let late = late.join().unwrap().unwrap();
+    assert_eq!(
+        late.ready(Duration::from_millis(10)),
+        Err(ReadyError::Timeout)
+    );
+    fake.server.start();
+    goes_on();
+    assert_eq!(
+        late.ready(Duration::from_millis(10)),
+        Err(ReadyError::Timeout)
+    );
+    fake.server.delay_open(false);
+    assert_eq!(late.ready(SOON), Ok(()));
+
+    // The broker is closed in the meantime.
+    fake.server.delay_open(true);
+    let late = begin(format!("{}closed", fake::LATE));
+    broker.close(SOON).unwrap();
+    assert!(matches!(
+        late.join().unwrap(),
+        Err(SubscribeError::Closed) | Ok(_)
+    ));
+}
+
 #[test]
 fn nothing_is_left_of_a_broker_that_ends_while_the_server_is_away() {
     let fake = server();
@@ -372,7 +437,9 @@ fn nothing_is_left_of_a_broker_that_ends_while_the_server_is_away() {
     let subscription = broker.subscribe("k", |_, _| Ok(())).unwrap();
     let member = broker.subscribe_group("k", "g", |_, _| Ok(())).unwrap();
     fake.server.stop();
-    eventually("the loss is seen", || !broker.health().is_up());
+    eventually("the receiving side sees the loss", || {
+        broker.health().inbound_fault.is_some()
+    });
     drop(member);
     broker.close(SOON).unwrap();
     drop((broker, subscription));
@@ -493,7 +560,9 @@ fn subscriptions_that_end_while_the_server_is_away_leave_nothing_behind() {
     let broker = Engine::start(fake.clone(), options()).unwrap();
     let known = broker.subscribe("known", |_, _| Ok(())).unwrap();
     fake.server.stop();
-    eventually("the loss is seen", || !broker.health().is_up());
+    eventually("the receiving side sees the loss", || {
+        broker.health().inbound_fault.is_some()
+    });
     for _ in 0..100 {
         drop(broker.subscribe("unknown", |_, _| Ok(())).unwrap());
     }
@@ -515,7 +584,9 @@ fn a_batch_has_a_limit_of_bytes() {
     let fake = Fake::new(&FakeServer::started());
     let broker = Engine::start(fake.clone(), options()).unwrap();
     fake.server.stop();
-    eventually("the loss is seen", || !broker.health().is_up());
+    eventually("the publishing side sees the loss", || {
+        broker.health().outbound_fault.is_some()
+    });
     let payload = bytes::Bytes::from(vec![0; MIB - 100]);
     for _ in 0..COUNT {
         broker.publish(Message::new("k", payload.clone())).unwrap();

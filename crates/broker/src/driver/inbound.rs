@@ -44,6 +44,10 @@ pub(crate) enum Opened {
     Refused(Arc<str>),
 }
 
+/// The subscriptions that a side opens later ([`SinkError::Later`]), by the numbers of their sinks,
+/// and the callers that wait for them.
+type Opening = HashMap<u64, (Sink, Option<Sender<Opened>>)>;
+
 /// The number of references to a lane without jobs: from its sink and its member.
 const LANE_HELD: usize = 2;
 
@@ -150,15 +154,16 @@ impl InboundCommands {
         let mut up_since = Instant::now();
         // Closed sinks for which the thread may still get verdicts.
         let mut gone: HashMap<u64, Sink> = HashMap::new();
+        let mut opening = Opening::new();
         loop {
             let Some(link) = &mut side else {
                 match open(|| transport.open_inbound()) {
                     Ok(mut link) => {
                         up_since = Instant::now();
                         self.state.lock().interrupter = Some(link.interrupter());
-                        if let Err(error) = self.open_again(&mut *link) {
+                        if let Err(error) = self.open_again(&mut *link, &mut opening) {
                             connections.down(Side::Inbound, error.reason(), hub);
-                            self.pend();
+                            self.pend(&mut opening);
                             drop_side(link);
                             if !self.wait_before_retry(backoff.next_wait(Duration::ZERO)) {
                                 break;
@@ -174,7 +179,7 @@ impl InboundCommands {
                         if let Some(opened) = opened.take() {
                             let _ = opened.send(Err(error));
                         }
-                        self.pend();
+                        self.pend(&mut opening);
                         if is_first || !self.wait_before_retry(backoff.next_wait(Duration::ZERO)) {
                             break;
                         }
@@ -188,9 +193,10 @@ impl InboundCommands {
             if let Some(spent) = &hub.spent {
                 spent.drop_all();
             }
-            let stopped = match self.obey(&mut **link, &mut gone) {
+            let stopped = match self.obey(&mut **link, &mut gone, &mut opening) {
                 Ok(true) => break,
-                Ok(false) => guarded(|| link.pump(PUMP)),
+                Ok(false) => guarded(|| link.pump(PUMP))
+                    .and_then(|()| conclude_opened(&mut **link, &mut opening)),
                 Err(error) => Err(error),
             };
             if let Err(error) = stopped {
@@ -199,7 +205,7 @@ impl InboundCommands {
                     drop_side(link);
                 }
                 connections.down(Side::Inbound, error.reason(), hub);
-                self.pend();
+                self.pend(&mut opening);
                 if !self.wait_before_retry(backoff.next_wait(up_since.elapsed())) {
                     break;
                 }
@@ -232,7 +238,7 @@ impl InboundCommands {
     }
 
     /// Opens all subscriptions on a new connection.
-    fn open_again(&self, link: &mut dyn Inbound) -> Result<(), LinkError> {
+    fn open_again(&self, link: &mut dyn Inbound, opening: &mut Opening) -> Result<(), LinkError> {
         // Under one lock. With two, a subscription that is added in between would be missed. The
         // next `obey` closes the closed subscriptions, after their last verdicts.
         let (sinks, mut asked) = {
@@ -244,7 +250,7 @@ impl InboundCommands {
         };
         for sink in sinks {
             let answer = asked.remove(&sink.id());
-            let result = open_sink(link, &sink, answer.as_ref());
+            let result = open_sink(link, &sink, answer, opening);
             if result.is_err() {
                 // The callers of the remaining subscriptions learn that these are pending.
                 for (_, answer) in asked {
@@ -261,6 +267,7 @@ impl InboundCommands {
         &self,
         link: &mut dyn Inbound,
         gone: &mut HashMap<u64, Sink>,
+        opening: &mut Opening,
     ) -> Result<bool, LinkError> {
         // Closed sinks whose last verdict has arrived: every job that could still send a verdict
         // holds a reference to the lane.
@@ -312,10 +319,11 @@ impl InboundCommands {
             }
             for (id, answer) in opens.by_ref() {
                 if let Some(sink) = sinks.get(&id) {
-                    open_sink(link, sink, Some(&answer))?;
+                    open_sink(link, sink, Some(answer), opening)?;
                 }
             }
             for sink in closes.by_ref() {
+                opening.remove(&sink.id());
                 guarded(|| {
                     link.close(&sink);
                     Ok(())
@@ -338,9 +346,11 @@ impl InboundCommands {
     }
 
     /// Tells the callers that wait for their subscription that it is pending.
-    fn pend(&self) {
+    fn pend(&self, opening: &mut Opening) {
         let opens = std::mem::take(&mut self.state.lock().opens);
-        for (_, answer) in opens {
+        let asked = opens.into_iter().map(|(_, answer)| answer);
+        let later = opening.drain().filter_map(|(_, (_, answer))| answer);
+        for answer in asked.chain(later) {
             let _ = answer.send(Opened::Pending);
         }
     }
@@ -360,30 +370,58 @@ impl InboundCommands {
     }
 }
 
-/// Opens one subscription, and tells the callers that wait for it.
+/// Opens one subscription, or begins to open it.
 fn open_sink(
     link: &mut dyn Inbound,
     sink: &Sink,
-    answer: Option<&Sender<Opened>>,
+    answer: Option<Sender<Opened>>,
+    opening: &mut Opening,
 ) -> Result<(), LinkError> {
-    let tell = |opened| answer.is_some_and(|answer| answer.send(opened).is_ok());
-    let result = guarded(|| Ok(link.open(sink)));
+    let result = guarded(|| Ok(link.open(sink))).unwrap_or_else(|error| Err(error.into()));
+    conclude(sink.clone(), answer, result, opening)
+}
+
+/// Takes the outcomes of the subscriptions that a side opened later.
+fn conclude_opened(link: &mut dyn Inbound, opening: &mut Opening) -> Result<(), LinkError> {
+    for (id, result) in guarded(|| Ok(link.opened()))? {
+        if let Some((sink, answer)) = opening.remove(&id) {
+            conclude(sink, answer, result, opening)?;
+        }
+    }
+    Ok(())
+}
+
+/// Tells the caller that waits for a subscription its outcome.
+fn conclude(
+    sink: Sink,
+    answer: Option<Sender<Opened>>,
+    result: Result<(), SinkError>,
+    opening: &mut Opening,
+) -> Result<(), LinkError> {
+    let tell = |opened| {
+        let answer = answer.as_ref();
+        answer.is_some_and(|answer| answer.send(opened).is_ok())
+    };
     match result {
-        Ok(Ok(())) => {
+        Ok(()) => {
             sink.member().live().set();
             tell(Opened::Live);
             Ok(())
         }
-        Ok(Err(SinkError::Refused(reason))) => {
+        Err(SinkError::Refused(reason)) => {
             if tell(Opened::Refused(Arc::clone(&reason))) {
                 sink.member().set_told();
             }
             sink.fail(SinkError::Refused(reason));
             Ok(())
         }
-        Ok(Err(SinkError::Link(error))) | Err(error) => {
+        Err(SinkError::Link(error)) => {
             tell(Opened::Pending);
             Err(error)
+        }
+        Err(SinkError::Later) => {
+            opening.insert(sink.id(), (sink, answer));
+            Ok(())
         }
     }
 }

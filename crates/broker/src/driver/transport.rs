@@ -109,7 +109,7 @@ pub enum Published {
 
 /// The receiving side of a connection. All calls come from the thread that opened it.
 pub trait Inbound {
-    /// Opens a subscription. When it returns, the subscription is live on the server. After a
+    /// Opens a subscription. When it returns `Ok`, the subscription is live on the server. After a
     /// reconnect, the engine calls `open` again for each subscription.
     /// [`Sink::position`](crate::driver::Sink::position) then returns the position that the driver
     /// recorded last.
@@ -119,9 +119,19 @@ pub trait Inbound {
     /// See [`SinkError`].
     fn open(&mut self, sink: &Sink) -> Result<(), SinkError>;
 
+    /// Returns the subscriptions for which [`open`](Self::open) had returned
+    /// [`SinkError::Later`] and that are open now, or could not be opened: the numbers of their
+    /// sinks ([`Sink::id`]), and the outcomes. The engine calls this after each
+    /// [`pump`](Self::pump), which returns early when there is an outcome. An error that is a lost
+    /// connection ends this side, as an error of `pump` does.
+    fn opened(&mut self) -> Vec<(u64, Result<(), SinkError>)> {
+        Vec::new()
+    }
+
     /// Closes a subscription. Its sink takes no more messages. The engine also closes a
     /// subscription that was open on an earlier connection and ended while there was no connection,
-    /// or that could not be opened. A side ignores a subscription that it does not know.
+    /// or that could not be opened, or that is still being opened. A side ignores a subscription
+    /// that it does not know.
     fn close(&mut self, sink: &Sink);
 
     /// Called when a handler is done with the delivery with this tag. For a plain subscription,
@@ -216,6 +226,9 @@ pub enum SinkError {
     /// The server refused the subscription permanently, for this reason. The subscription ends with
     /// this error.
     Refused(Arc<str>),
+    /// Opening the subscription takes longer than the other subscriptions should wait. The side
+    /// goes on with its work, and [`Inbound::opened`] returns the outcome.
+    Later,
 }
 
 impl From<LinkError> for SinkError {
@@ -229,6 +242,7 @@ impl fmt::Display for SinkError {
         match self {
             Self::Link(error) => error.fmt(f),
             Self::Refused(reason) => write!(f, "the server refused the subscription: {reason}"),
+            Self::Later => f.write_str("the subscription is still being opened"),
         }
     }
 }

@@ -46,6 +46,8 @@ struct State {
     /// A subscription gets a message while it is opened, and the answer does not come before this
     /// is false.
     holds_open: bool,
+    /// Subscriptions to keys that begin with [`LATE`] are opened when this is false.
+    delays_open: bool,
 }
 
 #[derive(Default)]
@@ -106,6 +108,11 @@ impl FakeServer {
         self.changed.notify_all();
     }
 
+    pub(crate) fn delay_open(&self, delays: bool) {
+        self.lock().delays_open = delays;
+        self.changed.notify_all();
+    }
+
     pub(crate) fn ended(&self) -> Vec<String> {
         self.lock().ended.clone()
     }
@@ -145,6 +152,9 @@ pub(crate) struct Fake {
 
 /// A key whose messages and subscriptions the server refuses.
 pub(crate) const REFUSED: &str = "refused";
+
+/// The beginning of the keys of subscriptions that are opened later.
+pub(crate) const LATE: &str = "late.";
 
 impl Fake {
     pub(crate) fn new(server: &Arc<FakeServer>) -> Self {
@@ -240,6 +250,7 @@ impl Transport for Fake {
             server: Arc::clone(&self.server),
             place,
             sinks: Vec::new(),
+            late: Vec::new(),
             interrupted: Arc::default(),
             taken: Mutex::default(),
         }))
@@ -301,6 +312,8 @@ struct In {
     server: Arc<FakeServer>,
     place: Place,
     sinks: Vec<Sink>,
+    /// What is opened later.
+    late: Vec<Sink>,
     interrupted: Arc<AtomicBool>,
     /// What groups gave to it, and it has not settled.
     taken: Mutex<HashSet<((String, String), usize)>>,
@@ -391,7 +404,12 @@ impl Inbound for In {
         if std::mem::take(&mut state.loses_open) {
             return Err(LinkError::new("an open that the test loses").into());
         }
-        if sink.key().as_str() == REFUSED {
+        if state.delays_open && sink.key().as_str().starts_with(LATE) {
+            drop(state);
+            self.late.push(sink.clone());
+            return Err(SinkError::Later);
+        }
+        if sink.key().as_str().ends_with(REFUSED) {
             return Err(SinkError::Refused("a key that nobody may read".into()));
         }
         if state.holds_open {
@@ -423,8 +441,19 @@ impl Inbound for In {
         Ok(())
     }
 
+    fn opened(&mut self) -> Vec<(u64, Result<(), SinkError>)> {
+        if self.server.lock().delays_open {
+            return Vec::new();
+        }
+        let late = std::mem::take(&mut self.late);
+        late.iter()
+            .map(|sink| (sink.id(), self.open(sink)))
+            .collect()
+    }
+
     fn close(&mut self, sink: &Sink) {
         self.server.lock().closed.push(sink.id());
+        self.late.retain(|late| late.id() != sink.id());
         self.sinks.retain(|open| open.id() != sink.id());
     }
 
