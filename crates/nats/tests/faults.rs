@@ -407,7 +407,9 @@ fn a_stream_that_was_made_anew_is_read_from_its_beginning() {
     let mut events = reader.events();
     proxy.refuse(true);
     proxy.cut();
-    wait_until("the reader is cut off", || !reader.health().is_up());
+    wait_until("the reader is cut off", || {
+        reader.health().inbound_fault.is_some()
+    });
     forget(&mut server);
     publish(&writer, "k", 10..40);
     writer.flush(LONG).unwrap();

@@ -168,6 +168,7 @@ pub fn forgets(writer: &Arc<dyn Broker>, reader: &Arc<dyn Broker>, forget: impl 
 pub fn becomes_live(broker: &Arc<dyn Broker>, server: &mut Server) {
     let mut events = broker.events();
     server.kill();
+    // A receiving side without subscriptions may see the loss later, when it opens this one.
     disconnected(&mut events);
     let tally = Arc::new(Tally::new(10));
     let subscription = broker.subscribe("k", count(&tally)).unwrap();
@@ -333,7 +334,6 @@ pub fn opens_many_again([many, other]: [Arc<dyn Broker>; 2], proxy: &Proxy) {
     let _member = many.subscribe_group("k", "g", handler).unwrap();
     let idle = |number| many.subscribe(format!("idle{number}"), |_, _| Ok(()));
     let _idle: Vec<_> = (0..IDLE).map(|number| idle(number).unwrap()).collect();
-    let mut events = many.events();
     publish(&other, "k", 0..1);
     wait_until("it has begun", || begun.load(Ordering::Acquire));
     let repeated = Arc::new(AtomicUsize::new(0));
@@ -345,7 +345,9 @@ pub fn opens_many_again([many, other]: [Arc<dyn Broker>; 2], proxy: &Proxy) {
     let _other = other.subscribe_group("k", "g", repeat).unwrap();
     proxy.delay(Duration::from_millis(5));
     proxy.cut();
-    disconnected(&mut events);
+    wait_until("the receiving side is cut off", || {
+        many.health().inbound_fault.is_some()
+    });
     wait_until("all are open again", || many.health().is_up());
     proxy.delay(Duration::ZERO);
     let repeated = repeated.load(Ordering::Acquire);
