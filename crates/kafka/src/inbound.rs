@@ -2,16 +2,17 @@
 //!
 //! The engine's thread does all work. It has one consumer for all plain subscriptions ([`plain`]),
 //! whose partitions are assigned by hand, a second one for plain subscriptions that fell behind,
-//! and one consumer for each group ([`groups`]). No other thread waits: a consumer wakes this
-//! thread when its queue gets an event.
+//! and one consumer for each group ([`groups`]). A consumer wakes this thread when its queue gets an
+//! event. Only the requests that open a subscription wait on threads of their own ([`opening`]).
 //!
-//! INVARIANT: every record that is appended to a topic after [`open`](Inbound::open) returned is
-//! delivered. When `open` returns, a plain subscription knows the end of each partition and is read
+//! INVARIANT: every record that is appended to a topic after its subscription was reported as open is
+//! delivered. By then, a plain subscription knows the end of each partition and is read
 //! from there, and for a group, each partition has a committed offset.
 
 mod contact;
 mod groups;
 mod ledger;
+mod opening;
 mod plain;
 mod trouble;
 
@@ -105,7 +106,7 @@ pub(crate) struct KafkaInbound {
 impl KafkaInbound {
     pub(crate) fn open(shared: Arc<Shared>) -> Result<Self, ConnectError> {
         let kept = shared.kept.lock().take();
-        let kept = match kept {
+        let mut kept = match kept {
             Some(kept) => kept,
             None => {
                 let wake = Wake::new();
@@ -120,6 +121,9 @@ impl KafkaInbound {
         // Errors that were reported before this connection do not count.
         kept.plain.take_lost();
         kept.groups.take_lost();
+        // Their subscriptions are opened again.
+        kept.plain.take_opened();
+        kept.groups.take_opened();
         Ok(KafkaInbound {
             shared,
             kept: Some(kept),
@@ -141,6 +145,13 @@ impl Inbound for KafkaInbound {
             None => kept.plain.open(sink),
             Some(group) => kept.groups.open(sink, group),
         }
+    }
+
+    fn opened(&mut self) -> Vec<(u64, Result<(), SinkError>)> {
+        let kept = self.kept();
+        let mut opened = kept.plain.take_opened();
+        opened.extend(kept.groups.take_opened());
+        opened
     }
 
     fn close(&mut self, sink: &Sink) {
@@ -184,8 +195,9 @@ impl Inbound for KafkaInbound {
             if let Some(reason) = kept.plain.take_lost().or_else(|| kept.groups.take_lost()) {
                 return Err(LinkError::new(reason));
             }
+            let opened = kept.plain.has_opened() || kept.groups.has_opened();
             let now = Instant::now();
-            if nudged || now >= deadline {
+            if nudged || opened || now >= deadline {
                 return Ok(());
             }
             if !plain && !groups {

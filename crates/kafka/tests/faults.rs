@@ -2,17 +2,15 @@
 
 mod common;
 mod letters;
+mod members;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use common::{Cluster, LONG, connect, count, number, publish, quick};
-use fanfeed_broker::{
-    Broker, Context, Event, HandlerError, Message, Start, Subscribe, SubscribeOptions,
-    SubscriberExt,
-};
+use fanfeed_broker::{Context, Event, Message, Start, Subscribe, SubscribeOptions, SubscriberExt};
 use fanfeed_testkit::numbers::{Census, under_load};
 use fanfeed_testkit::refusal::says;
 use fanfeed_testkit::{Tally, scenario, wait_until};
@@ -284,54 +282,6 @@ fn the_messages_of_a_killed_process_go_to_the_others() {
 }
 
 #[test]
-fn members_come_and_go_without_a_loss() {
-    const ALL: usize = 20_000;
-    let cluster = Cluster::start(1);
-    cluster.topic("k", 6);
-    // Messages on all partitions.
-    let config = cluster
-        .config()
-        .record_key(|message| message.payload().to_vec());
-    let (writer, stayer) = (connect(config.clone()), connect(config.clone()));
-    let tally = Arc::new(Tally::new(ALL));
-    let _stayer = stayer.subscribe_group("k", "g", count(&tally)).unwrap();
-    under_load(&writer, "k", ALL, |_| {
-        let guest = connect(config.clone());
-        let seen = Arc::new(AtomicBool::new(false));
-        let (counting, told) = (count(&tally), Arc::clone(&seen));
-        let _member = guest
-            .subscribe_group("k", "g", move |message, context| {
-                told.store(true, Ordering::Release);
-                counting(message, context)
-            })
-            .unwrap();
-        publish_until(&guest, || seen.load(Ordering::Acquire));
-        guest.close(LONG).unwrap();
-    });
-    tally.wait_complete(LONG);
-    assert!(tally.report().missing.is_empty());
-    println!("of {ALL} repeated {}", tally.report().repeated.len());
-}
-
-/// Publishes strangers until the condition holds.
-fn publish_until(broker: &Arc<dyn Broker>, mut condition: impl FnMut() -> bool) {
-    let mut n = 1_000_000;
-    wait_until("the guest gets a partition", || {
-        n += 1;
-        broker.publish(Message::new("k", n.to_string())).unwrap();
-        condition()
-    });
-}
-
-#[test]
-fn a_failing_message_is_tried_again_by_any_member_if_it_is_requeued() {
-    let cluster = Cluster::start(1);
-    let broker = cluster.connect();
-    let options = SubscribeOptions::new().backoff(Duration::from_millis(10));
-    assert_eq!(scenario::requeued([&broker, &broker], options), 4);
-}
-
-#[test]
 fn keys_may_share_a_topic() {
     let cluster = Cluster::start(1);
     let config = cluster
@@ -383,59 +333,6 @@ fn a_thousand_subscriptions_are_live_when_they_are_returned() {
         publish(&writer, "k", n..n + 1);
         assert_eq!(receiver.recv_timeout(LONG), Ok(n));
         drop(subscription);
-    }
-}
-
-#[test]
-fn a_member_that_is_closed_while_the_cluster_is_away_leaves_its_partitions_to_others() {
-    const ALL: usize = 100;
-    let cluster = Cluster::start(1);
-    cluster.topic("k", 4);
-    // Messages on all partitions.
-    let config = cluster
-        .config()
-        .record_key(|message| message.payload().to_vec());
-    let (closed, other) = (connect(config.clone()), connect(config));
-    let (first, tally) = (Arc::new(Tally::new(ALL)), Arc::new(Tally::new(ALL)));
-    let member = closed.subscribe_group("k", "g", count(&first)).unwrap();
-    publish(&other, "k", 0..ALL);
-    first.wait_complete(LONG);
-    let mut events = closed.events();
-    cluster.mock().broker_down(1).unwrap();
-    scenario::disconnected(&mut events);
-    // If something is left to be committed, this takes all of its time.
-    closed.close(Duration::from_secs(1)).unwrap();
-    cluster.mock().broker_up(1).unwrap();
-    let _other = other.subscribe_group("k", "g", count(&tally)).unwrap();
-    publish(&other, "k", 0..ALL);
-    // The messages of the first round may come again.
-    tally.wait_complete(LONG);
-    // The handles outlive the broker.
-    drop((member, closed));
-}
-
-#[test]
-fn what_a_leaving_member_did_not_begin_was_no_attempt() {
-    let cluster = Cluster::start(1);
-    cluster.topic("k", 1);
-    let broker = cluster.connect();
-    let member = broker
-        .subscribe_group("k", "g", |_, context| {
-            assert!(context.token().wait_timeout(LONG));
-            Ok(())
-        })
-        .unwrap();
-    publish(&broker, "k", 0..4);
-    wait_until("the member has them", || broker.health().pending == 3);
-    let (sender, receiver) = crossbeam_channel::unbounded();
-    let _next = broker
-        .subscribe_group("k", "g", move |message, context| {
-            Ok(sender.send((number(message), context.attempt()))?)
-        })
-        .unwrap();
-    member.unsubscribe();
-    for n in 1..4 {
-        assert_eq!(receiver.recv_timeout(LONG), Ok((n, 1)));
     }
 }
 
@@ -524,7 +421,7 @@ fn a_producer_that_stays_full_is_a_lost_connection_and_goes_on_later() {
 fn a_message_larger_than_the_memory_of_the_producer_is_refused() {
     let cluster = Cluster::start(1);
     let config = cluster.config().property("queue.buffering.max.kbytes", "8");
-    let broker = connect(config.confirm_timeout(Duration::from_millis(500)));
+    let broker = connect(config);
     let mut events = broker.events();
     let error = broker
         .publish(Message::new("k", vec![0; 9000]))
@@ -537,55 +434,4 @@ fn a_message_larger_than_the_memory_of_the_producer_is_refused() {
         .try_iter()
         .any(|event| matches!(event, Event::Disconnected { .. }));
     assert!(!lost, "the connection was given up");
-}
-
-/// A group gives up a message of another program for whose letter no producer ever has room.
-#[test]
-fn a_letter_larger_than_the_memory_of_the_producer_is_lost_and_holds_nothing_up() {
-    let cluster = Cluster::start(1);
-    cluster.topic("k", 1);
-    let writer = cluster.connect();
-    let config = cluster.config().property("queue.buffering.max.kbytes", "8");
-    let broker = connect(config.confirm_timeout(Duration::from_millis(500)));
-    let mut events = broker.events();
-    let _member = broker
-        .subscribe_group("k", "g", |_, _| Err(HandlerError::Reject))
-        .unwrap();
-    writer.publish(Message::new("k", vec![0; 9000])).unwrap();
-    let error = scenario::undecodable(&mut events);
-    says(
-        &error,
-        &["not kept", "8192 bytes", "queue.buffering.max.kbytes"],
-    );
-    assert_eq!(broker.stats().dead_letters_lost, 1);
-    publish(&writer, "k", 0..1);
-    wait_until("both are committed", || {
-        cluster.committed("k", "g") == Some(2)
-    });
-}
-
-/// Guards against a join that stays pending and says nothing.
-#[test]
-fn a_group_that_cannot_be_joined_in_time_is_reported_and_tried_again() {
-    use RDKafkaRespErr::RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS;
-    let cluster = Cluster::start(1);
-    cluster.topic("k", 1);
-    let broker = cluster.connect();
-    let mut events = broker.events();
-    // Far more than the driver asks for in that time.
-    let refusals = [RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS; 5_000];
-    let commits = RDKafkaApiKey::OffsetCommit;
-    cluster.mock().request_errors(commits, &refusals);
-    let tally = Arc::new(Tally::new(1));
-    let member = broker.subscribe_group("k", "g", count(&tally)).unwrap();
-    let lost = scenario::disconnected(&mut events);
-    says(
-        &lost,
-        &["the group `g` could not be joined in time", "topic k"],
-    );
-    cluster.mock().clear_request_errors(commits);
-    member.ready(LONG).unwrap();
-    publish(&broker, "k", 0..1);
-    tally.wait_for(1, LONG);
-    broker.close(LONG).unwrap();
 }

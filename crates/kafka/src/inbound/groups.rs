@@ -14,21 +14,25 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fanfeed_broker::Message;
-use fanfeed_broker::driver::{LinkError, Sink, SinkError, Verdict};
-use parking_lot::Mutex;
+use fanfeed_broker::driver::{Sink, SinkError, Verdict};
 use rdkafka::consumer::BaseConsumer;
 use rdkafka::message::OwnedMessage;
 
 use crate::inbound::contact::Contact;
 use crate::inbound::ledger::Ledger;
+use crate::inbound::opening::Openings;
 use crate::inbound::trouble::Trouble;
 
 mod dead;
 mod group;
+mod join;
+mod joining;
 mod member;
 mod topic;
 
 use dead::{DeadLetters, Letter, Origin, Sent};
+use join::Begins;
+use joining::Joining;
 use member::Member;
 
 /// How many records of one consumer are taken at a time.
@@ -55,6 +59,11 @@ pub(crate) struct Groups {
     given_back: bool,
     /// The committed offsets do not pass a message whose letter the cluster has not confirmed.
     dead: DeadLetters,
+    openings: Openings<Begins>,
+    /// The topics that are being joined, by the numbers of their openings.
+    joining: HashMap<u64, Joining>,
+    /// The subscriptions of topics that were joined, or could not be, and the outcomes.
+    opened: Vec<(u64, Result<(), SinkError>)>,
 }
 
 /// A message that a handler holds.
@@ -81,6 +90,10 @@ struct Group {
 struct Topic {
     /// Whether all records of the topic belong to the key.
     alone: bool,
+    /// The number of its opening while it is being joined.
+    joining: Option<u64>,
+    /// Whether the consumer takes part in the assignment of its partitions.
+    is_subscribed: bool,
     sinks: Vec<Sink>,
     turn: usize,
     partitions: BTreeMap<i32, Partition>,
@@ -109,6 +122,9 @@ impl Groups {
     pub(crate) fn new(contact: Contact) -> Self {
         Groups {
             dead: DeadLetters::new(&contact),
+            openings: Openings::new(contact.wake.clone()),
+            joining: HashMap::new(),
+            opened: Vec::new(),
             contact,
             groups: HashMap::new(),
             sinks: HashMap::new(),
@@ -122,80 +138,6 @@ impl Groups {
         self.contact.take_lost()
     }
 
-    pub(crate) fn open(&mut self, sink: &Sink, name: &str) -> Result<(), SinkError> {
-        if self.sinks.contains_key(&sink.id()) {
-            return Ok(());
-        }
-        let config = Arc::clone(&self.contact.config);
-        let (topic, alone) = config
-            .topic(sink.key())
-            .map_err(|why| SinkError::Refused(why.into()))?;
-        let id = config.consumer_group(name, sink.key(), alone);
-        if !self.groups.contains_key(&id) {
-            let group = self.start(&id, name)?;
-            self.groups.insert(id.clone(), group);
-        }
-        let Some(group) = self.groups.get_mut(&id) else {
-            return Ok(());
-        };
-        let topic: Arc<str> = topic.into();
-        let denied = group.topics.get(&topic);
-        if let Some(reason) = denied.and_then(|entry| entry.denied.as_deref()) {
-            return Err(SinkError::Refused(reason.into()));
-        }
-        if !group.topics.contains_key(&topic) {
-            let opened = group.add_topic(&self.contact, &topic, alone, sink);
-            if let Err(error) = opened {
-                group.topics.remove(&topic);
-                let _ = group.subscribe();
-                if group.topics.is_empty() {
-                    self.groups.remove(&id);
-                }
-                return Err(error);
-            }
-        }
-        if let Some(entry) = group.topics.get_mut(&topic) {
-            entry.left = None;
-            entry.sinks.push(sink.clone());
-            group.waiting.insert(Arc::clone(&topic));
-        }
-        self.sinks.insert(sink.id(), (id, topic));
-        self.look_for_room();
-        Ok(())
-    }
-
-    fn start(&self, id: &str, name: &str) -> Result<Group, SinkError> {
-        let config = &self.contact.config;
-        let member = Member {
-            reporter: self.contact.reporter.clone(),
-            changes: Mutex::default(),
-            denied: Mutex::default(),
-        };
-        let millis = |duration: Duration| duration.as_millis().to_string();
-        let beat = (config.session / 4).clamp(Duration::from_millis(1), Duration::from_secs(3));
-        let consumer = self.contact.consumer(id, member, |settings| {
-            settings
-                .set("enable.auto.commit", "true")
-                .set("auto.commit.interval.ms", millis(config.commit))
-                .set("partition.assignment.strategy", "cooperative-sticky")
-                .set("session.timeout.ms", millis(config.session))
-                .set("heartbeat.interval.ms", millis(beat))
-                .set(
-                    "max.poll.interval.ms",
-                    millis(config.session.max(Duration::from_secs(300))),
-                );
-        });
-        let consumer =
-            consumer.map_err(|error| SinkError::Link(LinkError::new(error.to_string())))?;
-        Ok(Group {
-            name: name.to_owned(),
-            consumer: Arc::new(consumer),
-            topics: HashMap::new(),
-            waiting: HashSet::new(),
-            trouble: Trouble::default(),
-        })
-    }
-
     pub(crate) fn close(&mut self, sink: u64) {
         let Some((id, topic)) = self.sinks.remove(&sink) else {
             return;
@@ -203,9 +145,14 @@ impl Groups {
         let Some(group) = self.groups.get_mut(&id) else {
             return;
         };
-        if let Some(entry) = group.topics.get_mut(&topic) {
-            entry.sinks.retain(|other| other.id() != sink);
+        let Some(entry) = group.topics.get_mut(&topic) else {
+            return;
+        };
+        if let Some(number) = entry.joining {
+            self.abandon(number, sink);
+            return;
         }
+        entry.sinks.retain(|other| other.id() != sink);
         self.leave_idle(&id, &topic);
     }
 
@@ -215,10 +162,9 @@ impl Groups {
         let Some(group) = self.groups.get_mut(id) else {
             return;
         };
-        let idle = group
-            .topics
-            .get(topic)
-            .is_some_and(|entry| entry.sinks.is_empty() && entry.held == 0);
+        let idle = group.topics.get(topic).is_some_and(|entry| {
+            entry.joining.is_none() && entry.sinks.is_empty() && entry.held == 0
+        });
         if !idle {
             return;
         }
@@ -230,7 +176,15 @@ impl Groups {
         }
         self.dead.forget_topic(id, topic);
         group.store();
-        if group.topics.len() == 1 {
+        self.forget_topic(id, topic);
+    }
+
+    /// Removes a topic from its group, and a group without topics.
+    fn forget_topic(&mut self, id: &str, topic: &str) {
+        let Some(group) = self.groups.get_mut(id) else {
+            return;
+        };
+        if group.topics.keys().all(|other| **other == *topic) {
             // Dropping the consumer leaves the group, and commits.
             self.groups.remove(id);
             return;
@@ -242,6 +196,7 @@ impl Groups {
 
     /// Leaves all groups.
     pub(crate) fn leave(&mut self) {
+        self.end_joins();
         self.bury_again();
         let deadline = Instant::now() + LAST_LETTERS;
         self.take_outcomes();
@@ -251,10 +206,10 @@ impl Groups {
         {
             outcomes.iter().for_each(|origin| self.bury(origin));
         }
-        for group in self.groups.values_mut() {
+        for (_, mut group) in self.groups.drain() {
             group.store();
+            group.leave();
         }
-        self.groups.clear();
         self.sinks.clear();
         self.held.clear();
         self.dead.forget();
@@ -343,6 +298,7 @@ impl Groups {
 
     /// Delivers the messages that arrived. Returns true if there may be more.
     pub(crate) fn poll(&mut self) -> bool {
+        self.serve_joins();
         let was_full = self.dead.is_full();
         let has_room = self.take_outcomes() && was_full;
         if std::mem::take(&mut self.given_back) || has_room {
@@ -387,6 +343,7 @@ impl Groups {
         for group in self.groups.values_mut() {
             group.heed(&self.contact);
         }
+        self.refuse_joins();
         self.bury_again();
         self.leave_overdue();
         let mut topics = self.groups.values().flat_map(|group| group.topics.values());

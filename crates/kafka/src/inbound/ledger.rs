@@ -15,9 +15,10 @@ use std::collections::BTreeMap;
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     entries: BTreeMap<i64, Entry>,
-    /// The offset after the last message that was read, in this ownership.
+    /// The offset after the last message that was read, or from which the partition is read, in
+    /// this ownership.
     next: Option<i64>,
-    /// The first offset that was read in this ownership. Offsets before it are already committed.
+    /// The first offset that is read in this ownership. Offsets before it are already committed.
     first: i64,
     /// The number of this ownership.
     epoch: u64,
@@ -58,7 +59,13 @@ impl Ledger {
         self.entries.clear();
     }
 
-    /// Returns the offset to read next, if a message has been read.
+    /// Called when the partition is read from this offset on, and no message of it has been read.
+    pub(crate) fn begin(&mut self, offset: i64) {
+        self.first = offset;
+        self.next = Some(offset);
+    }
+
+    /// Returns the offset to read next, if it is known.
     pub(crate) fn next(&self) -> Option<i64> {
         self.next
     }

@@ -27,10 +27,14 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use crate::client::Reporter;
 use crate::inbound::LONGEST;
 use crate::inbound::contact::{ALONE, Contact, raw, refused};
+use crate::inbound::opening::Openings;
 use crate::inbound::trouble::Trouble;
 
 mod looking;
+mod opening;
 mod taking;
+
+use opening::Opening;
 
 /// How many records of one consumer are taken at a time.
 const ROUND: usize = 1000;
@@ -61,6 +65,11 @@ pub(crate) struct Plain {
     /// The subscriptions whose bursts may have messages. No burst has any when `poll` returns, or
     /// where the room of a subscription is read.
     gathering: Vec<u64>,
+    openings: Openings<Vec<i64>>,
+    /// The subscriptions that are being opened, by the numbers of their openings.
+    opening: HashMap<u64, Opening>,
+    /// The subscriptions that were opened, or could not be, and the outcomes.
+    opened: Vec<(u64, Result<(), SinkError>)>,
 }
 
 /// One subscription.
@@ -141,59 +150,15 @@ impl Plain {
             missing: false,
             trouble: Trouble::default(),
             gathering: Vec::new(),
+            openings: Openings::new(contact.wake.clone()),
+            opening: HashMap::new(),
+            opened: Vec::new(),
             contact,
         })
     }
 
     pub(crate) fn take_lost(&self) -> Option<String> {
         self.contact.take_lost()
-    }
-
-    pub(crate) fn open(&mut self, sink: &Sink) -> Result<(), SinkError> {
-        if self.sinks.contains_key(&sink.id()) {
-            return Ok(());
-        }
-        let (name, alone) = self
-            .contact
-            .config
-            .topic(sink.key())
-            .map_err(|why| SinkError::Refused(why.into()))?;
-        if let Some(error) = self.trouble.still_denied(&self.contact, &name) {
-            return Err(refused(&error, &name));
-        }
-        let known = self.topics.get(&*name).filter(|topic| !topic.gone);
-        let partitions = match known {
-            Some(topic) => topic.parts.len() as i32,
-            None => self.contact.partitions(&self.live, &name)?,
-        };
-        let next = self
-            .contact
-            .starts(&self.live, &name, partitions, sink.start())?;
-        let topic: Arc<str> = match self.topics.get_key_value(&*name) {
-            Some((topic, _)) => Arc::clone(topic),
-            None => name.into(),
-        };
-        let entry = self.topics.entry(Arc::clone(&topic)).or_default();
-        entry.gone = false;
-        entry
-            .parts
-            .resize_with(next.len().max(entry.parts.len()), Part::default);
-        let id = sink.id();
-        self.sinks.insert(
-            id,
-            Reading {
-                sink: sink.clone(),
-                burst: Burst::default(),
-                topic: Arc::clone(&topic),
-                alone,
-                next: next.clone(),
-            },
-        );
-        if let Err(error) = self.place(id, &topic, &next) {
-            self.close(id);
-            return Err(error);
-        }
-        Ok(())
     }
 
     /// Puts a subscription into the cursors of its partitions.
@@ -233,6 +198,7 @@ impl Plain {
     }
 
     pub(crate) fn close(&mut self, id: u64) {
+        self.opening.retain(|_, opening| opening.sink.id() != id);
         let Some(reading) = self.sinks.remove(&id) else {
             return;
         };

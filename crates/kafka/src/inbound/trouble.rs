@@ -51,11 +51,6 @@ impl Trouble {
         }
     }
 
-    /// Returns the reason if the consumer can no longer read.
-    pub(crate) fn over(&self) -> Option<&KafkaError> {
-        self.over.as_ref()
-    }
-
     /// Returns the next action. `topics` are the topics that the consumer reads. Each call tests at
     /// most one of them.
     pub(crate) fn look<'a>(
@@ -94,15 +89,13 @@ impl Trouble {
         Finding::Denied(topic, error)
     }
 
-    /// Returns the reason if a topic that was denied is still denied.
-    pub(crate) fn still_denied(&mut self, contact: &Contact, topic: &str) -> Option<KafkaError> {
-        if !self.known.contains(topic) {
-            return None;
-        }
-        let denied = contact.denied(topic);
-        if denied.is_none() {
-            self.known.remove(topic);
-        }
-        denied
+    /// Whether a topic was denied, so that it has to be tested before it is read again.
+    pub(crate) fn was_denied(&self, topic: &str) -> bool {
+        self.known.contains(topic)
+    }
+
+    /// Called when a topic can be read.
+    pub(crate) fn allow(&mut self, topic: &str) {
+        self.known.remove(topic);
     }
 }

@@ -247,3 +247,26 @@ fn groups_read_no_further_while_too_many_letters_wait() {
     cluster.lead("dead.k", 0, Some(1));
     wait_for_letters(&writer, ALL);
 }
+
+/// A group gives up a message of another program for whose letter no producer ever has room.
+#[test]
+fn a_letter_larger_than_the_memory_of_the_producer_is_lost_and_holds_nothing_up() {
+    let cluster = Cluster::start(1);
+    cluster.topic("k", 1);
+    let writer = cluster.connect();
+    let config = cluster.config().property("queue.buffering.max.kbytes", "8");
+    let broker = connect(config);
+    let mut events = broker.events();
+    let _member = rejects_all(&broker);
+    writer.publish(Message::new("k", vec![0; 9000])).unwrap();
+    let error = scenario::undecodable(&mut events);
+    says(
+        &error,
+        &["not kept", "8192 bytes", "queue.buffering.max.kbytes"],
+    );
+    assert_eq!(broker.stats().dead_letters_lost, 1);
+    publish(&writer, "k", 0..1);
+    wait_until("both are committed", || {
+        cluster.committed("k", "g") == Some(2)
+    });
+}

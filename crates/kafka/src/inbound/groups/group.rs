@@ -1,121 +1,33 @@
 //! One group: its topics, and the records that its consumer returns.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fanfeed_broker::driver::{LinkError, Sink, SinkError};
 use rdkafka::Message as KafkaMessage;
-use rdkafka::consumer::{CommitMode, Consumer};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::topic::{one, report_gap};
 use super::{Desk, Group, Held, Topic};
-use crate::inbound::contact::{Contact, is_denied, is_group_denied, raw, refused};
+use crate::inbound::contact::{Contact, raw};
 use crate::inbound::trouble::Finding;
 use crate::outbound::explain;
 
+/// How long leaving the group may take if a join has the consumer, too.
+const LEAVE: Duration = Duration::from_secs(5);
+
 impl Group {
     pub(super) fn subscribe(&self) -> Result<(), KafkaError> {
-        let topics: Vec<&str> = self.topics.keys().map(|topic| &**topic).collect();
+        let topics = self.topics.iter().filter(|(_, entry)| entry.is_subscribed);
+        let topics: Vec<&str> = topics.map(|(topic, _)| &**topic).collect();
         if topics.is_empty() {
             self.consumer.unsubscribe();
             return Ok(());
         }
         self.consumer.subscribe(&topics)
-    }
-
-    /// Joins the group for another topic, and ensures that each of its partitions has a committed
-    /// offset. After that, no published message is missed.
-    ///
-    /// It asks for the ends of the partitions before their committed offsets. So if two members
-    /// find at the same time that there are no offsets, and both commit, neither skips messages
-    /// that were published after the other was ready.
-    pub(super) fn add_topic(
-        &mut self,
-        contact: &Contact,
-        topic: &Arc<str>,
-        alone: bool,
-        sink: &Sink,
-    ) -> Result<(), SinkError> {
-        if let Some(error) = self.trouble.still_denied(contact, topic) {
-            return Err(refused(&error, topic));
-        }
-        let partitions = contact.partitions(&self.consumer, topic)?;
-        self.topics.insert(
-            Arc::clone(topic),
-            Topic {
-                alone,
-                sinks: Vec::new(),
-                turn: 0,
-                partitions: BTreeMap::new(),
-                back: VecDeque::new(),
-                held: 0,
-                left: None,
-                denied: None,
-            },
-        );
-        let deadline = Instant::now() + contact.config.dial.max(Duration::from_secs(8));
-        let mut joined = false;
-        loop {
-            let starts = contact.starts(&self.consumer, topic, partitions, sink.start())?;
-            let missing = self.without_offset(topic, &starts);
-            let error = match missing {
-                Ok(missing) if missing.count() == 0 => {
-                    if !joined {
-                        self.subscribe().map_err(|error| refused(&error, topic))?;
-                    }
-                    return Ok(());
-                }
-                Ok(missing) => self.consumer.commit(&missing, CommitMode::Sync).err(),
-                Err(error) => Some(error),
-            };
-            if let Some(error) = error {
-                match &error {
-                    _ if is_denied(&error) || is_group_denied(&error) => {
-                        return Err(refused(&error, topic));
-                    }
-                    // The group already has members. Only members may commit, so this process has
-                    // to become one.
-                    KafkaError::ConsumerCommit(_) if !joined => {
-                        self.subscribe().map_err(|error| refused(&error, topic))?;
-                        joined = true;
-                    }
-                    _ if Instant::now() >= deadline => {
-                        return Err(LinkError::new(self.not_joined(&error, topic)).into());
-                    }
-                    _ => {}
-                }
-                self.wait_for_join();
-                if let Some(error) = self.trouble.over() {
-                    return Err(refused(error, topic));
-                }
-            }
-        }
-    }
-
-    /// Why the subscription stays pending. The engine reports it, and opens the subscription again.
-    fn not_joined(&self, error: &KafkaError, topic: &str) -> String {
-        format!(
-            "the group `{}` could not be joined in time, and is tried again: {}",
-            self.name,
-            explain(error, topic)
-        )
-    }
-
-    /// Serves the consumer for a short time while it joins. Records are left for later: no
-    /// partition is read before it is taken up, and records that are returned earlier are kept.
-    pub(super) fn wait_for_join(&mut self) {
-        let consumer = Arc::clone(&self.consumer);
-        let polled = consumer.poll(Duration::from_millis(50));
-        self.obey();
-        match polled {
-            Some(Ok(message)) => self.put_off(&message),
-            Some(Err(error)) => self.trouble.note(error),
-            None => {}
-        }
     }
 
     /// Acts on the errors of the consumer.
@@ -146,32 +58,6 @@ impl Group {
                 }
             }
         }
-    }
-
-    /// Returns the partitions without a committed offset, with the offsets that they should have.
-    fn without_offset(
-        &self,
-        topic: &str,
-        starts: &[i64],
-    ) -> Result<TopicPartitionList, KafkaError> {
-        let mut all = TopicPartitionList::new();
-        for at in 0..starts.len() {
-            all.add_partition(topic, at as i32);
-        }
-        let committed = self
-            .consumer
-            .committed_offsets(all, Duration::from_secs(2))?;
-        let mut missing = TopicPartitionList::new();
-        for (at, start) in starts.iter().enumerate() {
-            let Some(element) = committed.find_partition(topic, at as i32) else {
-                continue;
-            };
-            element.error()?;
-            if element.offset() == Offset::Invalid {
-                missing.add_partition_offset(topic, at as i32, Offset::Offset(*start))?;
-            }
-        }
-        Ok(missing)
     }
 
     /// Takes up the partitions that the cluster assigned, and gives up those that it took away.
@@ -305,6 +191,17 @@ impl Group {
             let _ = self.consumer.resume(&one(topic, partition));
         }
         all && entry.back.is_empty()
+    }
+
+    /// Leaves the group, which commits.
+    pub(super) fn leave(self) {
+        // A join that has just been cancelled may have the consumer, too, and waits for an answer.
+        if Arc::strong_count(&self.consumer) > 1 && self.consumer.close_queue().is_ok() {
+            let deadline = Instant::now() + LEAVE;
+            while !self.consumer.closed() && Instant::now() < deadline {
+                self.consumer.poll(Duration::from_millis(50));
+            }
+        }
     }
 
     /// Makes librdkafka commit the handled messages, at its next interval or when a partition is

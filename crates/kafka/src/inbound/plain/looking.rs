@@ -79,6 +79,14 @@ impl Plain {
             }
         };
         entry.gone = false;
+        self.grow(topic, found);
+    }
+
+    /// Reads the new partitions of a topic that has this many.
+    pub(super) fn grow(&mut self, topic: &Arc<str>, found: usize) {
+        let Some(entry) = self.topics.get_mut(topic) else {
+            return;
+        };
         let before = entry.parts.len();
         if found <= before {
             return;
@@ -94,6 +102,9 @@ impl Plain {
                 *id
             })
             .collect();
+        if ids.is_empty() {
+            return;
+        }
         let mut fresh = TopicPartitionList::new();
         for at in before..found {
             let _ = fresh.add_partition_offset(topic, at as i32, Offset::Offset(0));

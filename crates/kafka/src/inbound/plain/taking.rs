@@ -16,6 +16,7 @@ use crate::record::{self, Raw};
 impl Plain {
     /// Delivers the records that arrived. Returns true if there may be more.
     pub(crate) fn poll(&mut self) -> bool {
+        self.open_answered();
         let mut more = self.poll_one(Which::Live);
         if self.behind.is_some() {
             more |= self.poll_one(Which::Behind);

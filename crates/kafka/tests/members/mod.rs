@@ -1,0 +1,224 @@
+//! Members of groups that join, leave, and fail.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use fanfeed_broker::{Broker, Event, Message, SubscribeError, SubscribeOptions, SubscriberExt};
+use fanfeed_testkit::numbers::under_load;
+use fanfeed_testkit::refusal::says;
+use fanfeed_testkit::{Tally, scenario, wait_until};
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+
+use super::common::{Cluster, LONG, connect, count, number, options, publish};
+
+#[test]
+fn members_come_and_go_without_a_loss() {
+    const ALL: usize = 20_000;
+    let cluster = Cluster::start(1);
+    cluster.topic("k", 6);
+    // Messages on all partitions.
+    let config = cluster
+        .config()
+        .record_key(|message| message.payload().to_vec());
+    let (writer, stayer) = (connect(config.clone()), connect(config.clone()));
+    let tally = Arc::new(Tally::new(ALL));
+    let _stayer = stayer.subscribe_group("k", "g", count(&tally)).unwrap();
+    under_load(&writer, "k", ALL, |_| {
+        let guest = connect(config.clone());
+        let seen = Arc::new(AtomicBool::new(false));
+        let (counting, told) = (count(&tally), Arc::clone(&seen));
+        let _member = guest
+            .subscribe_group("k", "g", move |message, context| {
+                told.store(true, Ordering::Release);
+                counting(message, context)
+            })
+            .unwrap();
+        publish_until(&guest, || seen.load(Ordering::Acquire));
+        guest.close(LONG).unwrap();
+    });
+    tally.wait_complete(LONG);
+    assert!(tally.report().missing.is_empty());
+    println!("of {ALL} repeated {}", tally.report().repeated.len());
+}
+
+/// Publishes strangers until the condition holds.
+fn publish_until(broker: &Arc<dyn Broker>, mut condition: impl FnMut() -> bool) {
+    let mut n = 1_000_000;
+    wait_until("the guest gets a partition", || {
+        n += 1;
+        broker.publish(Message::new("k", n.to_string())).unwrap();
+        condition()
+    });
+}
+
+#[test]
+fn a_failing_message_is_tried_again_by_any_member_if_it_is_requeued() {
+    let cluster = Cluster::start(1);
+    let broker = cluster.connect();
+    let options = SubscribeOptions::new().backoff(Duration::from_millis(10));
+    assert_eq!(scenario::requeued([&broker, &broker], options), 4);
+}
+
+#[test]
+fn a_member_that_is_closed_while_the_cluster_is_away_leaves_its_partitions_to_others() {
+    const ALL: usize = 100;
+    let cluster = Cluster::start(1);
+    cluster.topic("k", 4);
+    // Messages on all partitions.
+    let config = cluster
+        .config()
+        .record_key(|message| message.payload().to_vec());
+    let (closed, other) = (connect(config.clone()), connect(config));
+    let (first, tally) = (Arc::new(Tally::new(ALL)), Arc::new(Tally::new(ALL)));
+    let member = closed.subscribe_group("k", "g", count(&first)).unwrap();
+    publish(&other, "k", 0..ALL);
+    first.wait_complete(LONG);
+    cluster.mock().broker_down(1).unwrap();
+    wait_until("the receiving side sees the loss", || {
+        closed.health().inbound_fault.is_some()
+    });
+    // If something is left to be committed, this takes all of its time.
+    closed.close(Duration::from_secs(1)).unwrap();
+    cluster.mock().broker_up(1).unwrap();
+    let _other = other.subscribe_group("k", "g", count(&tally)).unwrap();
+    publish(&other, "k", 0..ALL);
+    // The messages of the first round may come again.
+    tally.wait_complete(LONG);
+    // The handles outlive the broker.
+    drop((member, closed));
+}
+
+#[test]
+fn what_a_leaving_member_did_not_begin_was_no_attempt() {
+    let cluster = Cluster::start(1);
+    cluster.topic("k", 1);
+    let broker = cluster.connect();
+    let member = broker
+        .subscribe_group("k", "g", |_, context| {
+            assert!(context.token().wait_timeout(LONG));
+            Ok(())
+        })
+        .unwrap();
+    publish(&broker, "k", 0..4);
+    wait_until("the member has them", || broker.health().pending == 3);
+    let (sender, receiver) = crossbeam_channel::unbounded();
+    let _next = broker
+        .subscribe_group("k", "g", move |message, context| {
+            Ok(sender.send((number(message), context.attempt()))?)
+        })
+        .unwrap();
+    member.unsubscribe();
+    for n in 1..4 {
+        assert_eq!(receiver.recv_timeout(LONG), Ok((n, 1)));
+    }
+}
+
+/// Guards against one join that holds up all deliveries of its connection.
+#[test]
+fn a_join_that_takes_long_holds_no_other_subscription_up() {
+    use RDKafkaRespErr::RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS;
+    let cluster = Cluster::start(1);
+    for topic in ["slow", "other", "third", "fourth"] {
+        cluster.topic(topic, 1);
+    }
+    let writer = cluster.connect();
+    // The join may take as long as a wait of this test.
+    let config = cluster.config().dial_timeout(LONG);
+    let reader = fanfeed_kafka::connect(config, options().subscribe_timeout(LONG)).unwrap();
+    let reader: Arc<dyn Broker> = Arc::new(reader);
+    let mut events = reader.events();
+    let (plain, third) = (Arc::new(Tally::new(1)), Arc::new(Tally::new(1)));
+    let _plain = reader.subscribe("other", count(&plain)).unwrap();
+    let refusals = [RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS; 5_000];
+    let commits = RDKafkaApiKey::OffsetCommit;
+    cluster.mock().request_errors(commits, &refusals);
+    let slow = Arc::new(Tally::new(1));
+    let joining = thread::spawn({
+        let (reader, count) = (Arc::clone(&reader), count(&slow));
+        move || reader.subscribe_group("slow", "g", count).unwrap()
+    });
+    wait_until("it joins", || reader.health().subscriptions == 2);
+    publish(&writer, "other", 0..1);
+    plain.wait_complete(LONG);
+    let _third = reader.subscribe("third", count(&third)).unwrap();
+    publish(&writer, "third", 0..1);
+    third.wait_complete(LONG);
+    assert!(!joining.is_finished());
+    let lost = events
+        .try_iter()
+        .any(|event| matches!(event, Event::Disconnected { .. }));
+    assert!(!lost, "the connection was given up");
+    cluster.mock().clear_request_errors(commits);
+    let _slow = joining.join().unwrap();
+    publish(&writer, "slow", 0..1);
+    slow.wait_complete(LONG);
+
+    // A broker is closed while a member joins.
+    cluster.mock().request_errors(commits, &refusals);
+    let joining = thread::spawn({
+        let reader = Arc::clone(&reader);
+        move || reader.subscribe_group("fourth", "h", |_, _| Ok(()))
+    });
+    wait_until("it joins", || reader.health().subscriptions == 4);
+    reader.close(LONG).unwrap();
+    let error = joining.join().unwrap().unwrap_err();
+    assert!(matches!(error, SubscribeError::Closed), "{error}");
+}
+
+/// Guards against a join that stays pending and says nothing.
+#[test]
+fn a_group_that_cannot_be_joined_in_time_is_reported_and_tried_again() {
+    use RDKafkaRespErr::RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS;
+    let cluster = Cluster::start(1);
+    cluster.topic("k", 1);
+    let broker = cluster.connect();
+    let mut events = broker.events();
+    // Far more than the driver asks for in that time.
+    let refusals = [RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS; 5_000];
+    let commits = RDKafkaApiKey::OffsetCommit;
+    cluster.mock().request_errors(commits, &refusals);
+    let tally = Arc::new(Tally::new(1));
+    let member = broker.subscribe_group("k", "g", count(&tally)).unwrap();
+    let lost = scenario::disconnected(&mut events);
+    says(
+        &lost,
+        &["the group `g` could not be joined in time", "topic k"],
+    );
+    cluster.mock().clear_request_errors(commits);
+    member.ready(LONG).unwrap();
+    publish(&broker, "k", 0..1);
+    tally.wait_for(1, LONG);
+    broker.close(LONG).unwrap();
+}
+
+/// The cluster takes no offsets at first, so this process has to join before it can commit
+/// where it begins. librdkafka reads a partition without a committed offset from its beginning.
+#[test]
+fn a_member_that_joins_before_it_commits_gets_no_older_messages() {
+    use RDKafkaRespErr::RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS;
+    let cluster = Cluster::start(1);
+    cluster.topic("k", 1);
+    let (writer, reader) = (cluster.connect(), cluster.connect());
+    publish(&writer, "k", 0..10);
+    writer.flush(LONG).unwrap();
+    let commits = RDKafkaApiKey::OffsetCommit;
+    let refusals = [RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS; 5_000];
+    cluster.mock().request_errors(commits, &refusals);
+    let tally = Arc::new(Tally::new(20));
+    let joining = thread::spawn({
+        let (reader, count) = (Arc::clone(&reader), count(&tally));
+        move || reader.subscribe_group("k", "g", count).unwrap()
+    });
+    // So that it reads the partition before it commits, as far as the time suffices.
+    thread::sleep(Duration::from_secs(1));
+    cluster.mock().clear_request_errors(commits);
+    let _member = joining.join().unwrap();
+    publish(&writer, "k", 10..20);
+    tally.wait_for(10, LONG);
+    wait_until("their offsets are committed", || {
+        cluster.committed("k", "g") == Some(20)
+    });
+    assert_eq!(tally.order(), (10..20).collect::<Vec<_>>());
+}
