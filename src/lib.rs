@@ -250,6 +250,22 @@ pub use overflow::{CarrierOverflow, Overflow};
 pub use publish::Publish;
 pub use resubscribe::{resubscribe, resubscribe_with_error};
 pub use ring::{ExclusiveRingFeed, RingFeed, WeakRingFeed};
+// The names that these types had before 0.1.0, for programs that follow the repository.
+#[doc(hidden)]
+pub use mux::{
+    Closed as MuxClosed, Event as TypeMuxEvent, EventTypes,
+    SubscriberBuilder as TypeMuxSubscriberBuilder, Subscription as TypeMuxSubscription,
+};
+#[doc(hidden)]
+pub use ring::{
+    Builder as RingBuilder, Cursor as RingCursor, Event as RingEvent, Handle as RingHandle,
+    IntoIter as RingIntoIter, Iter as RingIter, Overflow as RingOverflow,
+    ReaderStats as RingReaderStats, Receiver as RingReceiver,
+    SubscriberBuilder as RingSubscriberBuilder, TryIter as RingTryIter, WaitStrategy as Waiting,
+};
+#[cfg(feature = "async")]
+#[doc(hidden)]
+pub use ring::{RecvAsync as RingRecvAsync, SendAsync as RingSendAsync};
 pub use scope::SubscriptionScope;
 pub use subscription::{
     CancelToken, Closed, Stats, Subscription, SubscriptionId, SubscriptionSource, SubscriptionState,

@@ -12,6 +12,7 @@ use super::subscription::Subscription;
 use super::types::TypeSet;
 use crate::carrier::Carrier;
 use crate::error::CapacityError;
+use crate::subscription;
 
 /// The capacity of a channel if the caller sets none; the same as for a feed's own channel.
 const DEFAULT_CAPACITY: usize = 1024;
@@ -112,7 +113,10 @@ impl<'m> SubscriberBuilder<'m> {
     ///
     /// If the mux was stopped, the subscription has ended already, and the carrier has been
     /// dropped.
-    pub fn subscribe<C: Carrier<Event> + Clone + 'static>(self, carrier: C) -> crate::Subscription {
+    pub fn subscribe<C: Carrier<Event> + Clone + 'static>(
+        self,
+        carrier: C,
+    ) -> subscription::Subscription {
         self.registry.subscribe(&self.types, self.name, carrier)
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::channel::Receiver;
 use super::event::Event;
 use crate::error::{RecvError, RecvTimeoutError, TryRecvError};
-use crate::subscription::Stats;
+use crate::subscription::{self, Stats};
 #[cfg(feature = "async")]
 use crate::wait::{not_completed, poll_turn};
 
@@ -41,7 +41,7 @@ use crate::wait::{not_completed, poll_turn};
 #[doc(alias = "TypeMuxSubscription")]
 pub struct Subscription {
     // Dropped first, so that no event comes after the channel is emptied.
-    subscription: crate::Subscription,
+    subscription: subscription::Subscription,
     receiver: Receiver,
 }
 
@@ -50,7 +50,7 @@ impl UnwindSafe for Subscription {}
 impl RefUnwindSafe for Subscription {}
 
 impl Subscription {
-    pub(super) fn new(subscription: crate::Subscription, receiver: Receiver) -> Self {
+    pub(super) fn new(subscription: subscription::Subscription, receiver: Receiver) -> Self {
         Self {
             subscription,
             receiver,
@@ -142,7 +142,7 @@ impl Subscription {
     }
 
     /// The subscription of this channel.
-    pub fn subscription(&self) -> &crate::Subscription {
+    pub fn subscription(&self) -> &subscription::Subscription {
         &self.subscription
     }
 
@@ -154,7 +154,7 @@ impl Subscription {
     /// Returns the receiver, and a handle of its subscription for a scope or another thread.
     /// Dropping either ends the subscription; the receiver can then still take what is in the
     /// channel.
-    pub fn split(self) -> (Self, crate::Subscription) {
+    pub fn split(self) -> (Self, subscription::Subscription) {
         let subscription = self.subscription.share();
         (self, subscription)
     }
