@@ -15,9 +15,11 @@ use crossbeam_channel::unbounded;
 use fake::{Fake, FakeServer};
 use fanfeed_broker::conformance::{Line, Server};
 use fanfeed_broker::driver::{Engine, EngineOptions, Verdict};
+use fanfeed_broker::middleware::DeadLetter;
 use fanfeed_broker::{
-    Broker, CloseError, ConnectError, Connection, Event, HandlerError, Message, PublishError,
-    Publisher, ReadyError, Subscribe, SubscribeError, SubscribeOptions, Subscriber, SubscriberExt,
+    Broker, CloseError, ConnectError, Connection, Context, Event, HandlerError, Message,
+    PublishError, Publisher, ReadyError, Subscribe, SubscribeError, SubscribeOptions, Subscriber,
+    SubscriberExt,
 };
 
 const SOON: Duration = Duration::from_secs(10);
@@ -575,6 +577,23 @@ fn subscriptions_that_end_while_the_server_is_away_leave_nothing_behind() {
     let last = broker.subscribe("last", |_, _| Ok(())).unwrap();
     last.ready(SOON).unwrap();
     assert_eq!(fake.server.closed(), 1);
+}
+
+/// Guards against a message that is acknowledged although its copy was refused.
+#[test]
+fn a_message_whose_dead_letter_is_refused_does_not_count_as_handled() {
+    let fake = Fake::new(&FakeServer::started());
+    let broker = Engine::start(fake.clone(), options()).unwrap();
+    let rejects = |_: &Message, _: &Context| Err(HandlerError::Reject);
+    let handler = DeadLetter::new(Arc::new(broker.clone()), fake::REFUSED, 1, rejects);
+    let options = SubscribeOptions::new().attempts(2);
+    let options = options.backoff(Duration::from_millis(1));
+    let request = Subscribe::new("jobs", handler).group("workers");
+    let _member = broker.subscribe_with(request.options(options)).unwrap();
+    broker.publish(common::payload("jobs", 0)).unwrap();
+    eventually("it is settled", || !fake.server.settled().is_empty());
+    assert_eq!(fake.server.settled(), [(0, Verdict::GivenUp)]);
+    broker.close(SOON).unwrap();
 }
 
 #[test]

@@ -15,7 +15,7 @@ use crate::message::Message;
 use crate::publisher::Publisher;
 
 /// Publishes a message under another key when it was rejected, or has failed in its last attempt.
-/// After that, the message counts as handled.
+/// When the server has confirmed the copy, the message counts as handled.
 ///
 /// The copy is another message: it has a new identity, and these headers: `fanfeed-dead-id`,
 /// `fanfeed-dead-key`, `fanfeed-dead-group` if there is one, `fanfeed-dead-attempts`,
@@ -23,8 +23,8 @@ use crate::publisher::Publisher;
 /// large with these headers, it is published without the message's own headers. If that does not
 /// suffice, the message is given up.
 ///
-/// If the copy cannot be published within five seconds, the message is tried again and not lost. So
-/// give the subscription more [`attempts`](crate::SubscribeOptions::attempts) than `after`, or 0.
+/// If the copy is refused, or not confirmed within five seconds, the message is tried again and not
+/// lost. In the second case there may be two copies. So give the subscription more [`attempts`](crate::SubscribeOptions::attempts) than `after`, or 0.
 pub struct DeadLetter<H> {
     publisher: Arc<dyn Publisher>,
     key: Key,
@@ -70,7 +70,9 @@ impl<H: Handler> DeadLetter<H> {
             if let Some(group) = context.group() {
                 dead = dead.header("fanfeed-dead-group", group);
             }
-            self.publisher.publish_timeout(dead, LIMIT)
+            // Confirmed, because the message is acknowledged next. A copy that only waits in the
+            // queue of this process may still be refused, or lost with the process.
+            self.publisher.publish_confirmed(dead, LIMIT)
         };
         let sent = match send(message.headers().clone()) {
             Err(PublishError::TooLarge { .. }) => send(Headers::new()),
@@ -79,7 +81,7 @@ impl<H: Handler> DeadLetter<H> {
         match sent {
             // Another attempt would be too large again.
             Err(PublishError::TooLarge { .. }) => Err(HandlerError::Reject),
-            sent => Ok(sent?),
+            sent => Ok(sent.map(drop)?),
         }
     }
 }
