@@ -162,6 +162,17 @@ impl<T> Feed<T> {
         self.core.is_closed()
     }
 
+    /// Whether both are handles of one feed.
+    ///
+    /// ```
+    /// let feed = fanfeed::Feed::<u8>::new();
+    /// assert!(feed.same_channel(&feed.clone()));
+    /// assert!(!feed.same_channel(&fanfeed::Feed::new()));
+    /// ```
+    pub fn same_channel(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.handle, &other.handle)
+    }
+
     /// A handle that does not keep the feed alive.
     pub fn downgrade(&self) -> WeakFeed<T> {
         WeakFeed {
@@ -173,6 +184,9 @@ impl<T> Feed<T> {
 impl<T: Clone + Send + 'static> Feed<T> {
     /// Sends a value to all subscribers, waits for those that have no room, and returns how many
     /// subscribers it reached: 0 if there is none or the feed is closed.
+    ///
+    /// A wait blocks the thread, and so the other tasks of an async executor's thread. In a task, use
+    /// `send_async` (feature `async`).
     ///
     /// # Panics
     ///
@@ -305,6 +319,26 @@ impl<T: Send + 'static> Feed<T> {
     /// A value that it sends on its own feed overtakes the outer value at the subscribers that the
     /// outer send has not reached yet. Several sending threads may call it at the same time. A
     /// panic in it ends its subscription with an error.
+    ///
+    /// A closure that owns a handle of its own feed keeps that feed alive: neither is ever dropped,
+    /// unless the feed is [closed](Self::close) or the subscription ended. Let it own a
+    /// [`WeakFeed`]:
+    ///
+    /// ```
+    /// let feed = fanfeed::Feed::<u32>::new();
+    /// let weak = feed.downgrade();
+    /// let _halves = feed.subscribe_fn(move |&value| {
+    ///     if value > 1 && let Some(feed) = weak.upgrade() {
+    ///         feed.send(value / 2);
+    ///     }
+    /// });
+    /// let mut receiver = feed.channel(8)?;
+    /// feed.send(4);
+    /// assert_eq!(receiver.try_iter().collect::<Vec<_>>(), [4, 2, 1]);
+    /// # Ok::<(), fanfeed::CapacityError>(())
+    /// ```
+    ///
+    /// A closure that counts:
     ///
     /// ```
     /// use std::sync::atomic::{AtomicUsize, Ordering};

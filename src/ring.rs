@@ -253,6 +253,18 @@ impl<T> RingFeed<T> {
         self.claimant.core().is_closed()
     }
 
+    /// Whether both are handles of one ring.
+    ///
+    /// ```
+    /// let ring = fanfeed::RingFeed::<u8>::new(4)?;
+    /// assert!(ring.same_channel(&ring.clone()));
+    /// assert!(!ring.same_channel(&fanfeed::RingFeed::new(4)?));
+    /// # Ok::<(), fanfeed::CapacityError>(())
+    /// ```
+    pub fn same_channel(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.claimant, &other.claimant)
+    }
+
     /// A handle that does not keep the ring alive. It can be upgraded to a handle that sends.
     pub fn downgrade(&self) -> WeakRingFeed<T> {
         WeakRingFeed {

@@ -308,6 +308,22 @@ impl<T> Receiver<T> {
         self.queue.ready(&self.cursor, 1) == 0
     }
 
+    /// Whether the channel holds as many values as it can. While senders run, a result of true may
+    /// be outdated once a value is taken, and a result of false a moment later.
+    ///
+    /// ```
+    /// let feed = fanfeed::Feed::new();
+    /// let mut receiver = feed.channel(2)?;
+    /// feed.send_batch([1, 2]);
+    /// assert!(receiver.is_full());
+    /// receiver.recv().unwrap();
+    /// assert!(!receiver.is_full());
+    /// # Ok::<(), fanfeed::CapacityError>(())
+    /// ```
+    pub fn is_full(&self) -> bool {
+        self.len() == self.capacity()
+    }
+
     /// The most values that the channel holds.
     pub fn capacity(&self) -> usize {
         self.queue.capacity()
@@ -323,6 +339,25 @@ impl<T> Receiver<T> {
     /// include that gap, which the next call returns as `Lagged`.
     pub fn missed(&self) -> u64 {
         self.missed
+    }
+
+    /// Ends the subscription: see [`Subscription::unsubscribe`]. The receiver can still take what is
+    /// in the channel.
+    ///
+    /// ```
+    /// use fanfeed::RecvError;
+    ///
+    /// let feed = fanfeed::Feed::new();
+    /// let mut receiver = feed.channel(2)?;
+    /// feed.send(1);
+    /// receiver.unsubscribe();
+    /// assert_eq!(feed.send(2), 0);
+    /// assert_eq!(receiver.recv(), Ok(1));
+    /// assert_eq!(receiver.recv(), Err(RecvError::Closed));
+    /// # Ok::<(), fanfeed::CapacityError>(())
+    /// ```
+    pub fn unsubscribe(&self) {
+        self.subscription.unsubscribe();
     }
 
     /// The subscription of this channel.

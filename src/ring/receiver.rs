@@ -337,6 +337,24 @@ impl<T> Receiver<T> {
         }
     }
 
+    /// Whether the [`lag`](Self::lag) is 0. While senders run, a result of true may be outdated a
+    /// moment later.
+    ///
+    /// ```
+    /// let ring = fanfeed::RingFeed::new(4)?;
+    /// let reader = ring.subscribe();
+    /// assert!(reader.is_empty());
+    /// ring.send(1);
+    /// assert!(!reader.is_empty());
+    /// assert_eq!(reader.lag(), 1);
+    /// reader.unsubscribe();
+    /// assert_eq!(ring.subscriber_count(), 0);
+    /// # Ok::<(), fanfeed::CapacityError>(())
+    /// ```
+    pub fn is_empty(&self) -> bool {
+        self.lag() == 0
+    }
+
     /// How many values this reader has missed so far, in the order of the stream: up to the last
     /// value that it was given. [Skipped](Self::skip_to_newest) values are not missed.
     pub fn missed(&self) -> u64 {
@@ -368,6 +386,11 @@ impl<T> Receiver<T> {
     /// was sent before.
     pub fn is_closed(&self) -> bool {
         self.subscription.is_closed()
+    }
+
+    /// Ends the subscription: see [`Subscription::unsubscribe`]. The reader holds no slot afterwards.
+    pub fn unsubscribe(&self) {
+        self.subscription.unsubscribe();
     }
 
     /// The subscription of this reader.
