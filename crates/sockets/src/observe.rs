@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use crate::middleware::guard;
 
+use crate::handler::HandlerError;
 pub(crate) use counters::{Counter, counters};
 pub(crate) use handler::observed;
 pub(crate) use meters::{Gauge, Held, Histogram};
@@ -32,6 +33,9 @@ pub(crate) const LONGEST_TEXT: usize = 256;
 pub(crate) fn cut(text: &str, bytes: usize) -> &str {
     let mut end = bytes.min(text.len());
     while !text.is_char_boundary(end) {
+/// The longest text of an error in an event, in bytes. It may quote what a peer sent.
+const LONGEST_ERROR: usize = 1024;
+
         end -= 1;
     }
     &text[..end]
@@ -40,4 +44,17 @@ pub(crate) fn cut(text: &str, bytes: usize) -> &str {
 /// What an event shows of a key or an id that a peer sent.
 pub(crate) fn shown(text: &str) -> Arc<str> {
     cut(text, LONGEST_TEXT).into()
+}
+
+/// What an event shows of the text of an error.
+pub(crate) fn shown_error(text: &str) -> Arc<str> {
+    cut(text, LONGEST_ERROR).into()
+}
+
+/// What an event shows of an error that the application's code returned. Its `Display` may panic.
+pub(crate) fn shown_failure(error: &HandlerError) -> Arc<str> {
+    match guard(|| error.to_string()) {
+        Ok(text) => shown_error(&text),
+        Err(panic) => shown_error(&panic.text()),
+    }
 }

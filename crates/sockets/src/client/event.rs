@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::JoinError;
-use crate::handler::HandlerError;
 use crate::wire::{DecodeError, ErrorMessage};
 
 /// The callback that gets each event of a client.
@@ -116,7 +115,8 @@ impl fmt::Display for LeaveReason {
 /// Something that happened to a membership of a client.
 ///
 /// `Debug` shows the host without its query, in which programs have tokens. Keys and ids from the
-/// server that are longer than 256 bytes are cut.
+/// server that are longer than 256 bytes are cut, and so are texts of errors that are longer than
+/// 1,024 bytes.
 #[derive(Clone)]
 pub struct ClientEvent {
     /// The host. Empty for [`EventsMissed`](ClientEventKind::EventsMissed).
@@ -201,8 +201,9 @@ pub enum ClientEventKind {
     ListenerFailed {
         /// The key of the message.
         key: Arc<str>,
-        /// What the listener returned.
-        error: Arc<HandlerError>,
+        /// The text of the error. [`on_error`](crate::ClientBuilder::on_error) gets the error
+        /// itself.
+        error: Arc<str>,
     },
     /// The server sent an error message that answers no request. This is it without its bodies and
     /// headers, which [`on_server_error`](crate::ClientBuilder::on_server_error) gets.
@@ -238,7 +239,6 @@ impl fmt::Display for ClientEventKind {
             Self::Unhandled { key } => write!(f, "no listener for {key:?}"),
             Self::Expired { key } => write!(f, "the message {key:?} had expired"),
             Self::ListenerFailed { key, error } => {
-                let error = error.to_string();
                 write!(f, "the listener of {key:?} failed: {error:?}")
             }
             Self::EventsMissed { missed } => {

@@ -11,7 +11,7 @@ use super::member::Member;
 use super::queue::{Part, Room};
 use crate::handler::HandlerError;
 use crate::middleware::guarded;
-use crate::observe::{Held, quietly, shown};
+use crate::observe::{Held, quietly, shown, shown_failure};
 use crate::request::Request;
 use crate::wire::{ErrorMessage, Message};
 
@@ -128,8 +128,15 @@ async fn handle(
             quietly(|| callback(&error, &message));
         }
         let key = shown(message.key());
-        let error = Arc::new(error);
-        core.tell(member, ClientEventKind::ListenerFailed { key, error });
+        core.tell(
+            member,
+            ClientEventKind::ListenerFailed {
+                key,
+                error: shown_failure(&error),
+            },
+        );
+        // The application's code.
+        quietly(|| drop(error));
     } else {
         core.counters.delivered.add(1);
     }

@@ -58,7 +58,7 @@ impl PanicError {
     }
 
     /// As `Display` writes it, for code that is no handler.
-    #[cfg(feature = "server")]
+    #[cfg(any(feature = "server", feature = "client"))]
     pub(crate) fn text(&self) -> String {
         format!("it panicked: {}", self.text)
     }

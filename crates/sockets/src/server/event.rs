@@ -14,8 +14,9 @@ pub(super) type Logger = Box<dyn Fn(&ServerEvent) + Send + Sync>;
 /// Something that happened on a server.
 ///
 /// What clients wrote is shown by `Display` as a quoted text, so that it cannot forge a line.
-/// Bodies, headers and the query of the handshake are in no event. Keys of messages that are longer
-/// than 256 bytes are cut.
+/// Bodies, headers and the query of the handshake are in no event, unless the application's code
+/// puts them into the text of an error. Keys of messages that are longer than 256 bytes are cut,
+/// and so are texts of errors that are longer than 1,024 bytes.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum ServerEvent {

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::event::ServerEvent;
 use crate::connection::Connection;
 use crate::middleware::{guard, within};
-use crate::observe::Observers;
+use crate::observe::{Observers, shown_error};
 
 /// Why a channel ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -190,7 +190,7 @@ impl HookRunner {
         let error: Arc<str> = match outcome {
             Ok(Some(())) => return,
             Ok(None) => format!("it took longer than {HOOK_TIME:?}, and was dropped").into(),
-            Err(panic) => panic.text().into(),
+            Err(panic) => shown_error(&panic.text()),
         };
         self.observers.tell(|| ServerEvent::CallbackFailed {
             callback,

@@ -24,11 +24,6 @@ pub(super) fn failed(settings: &Settings, message: &Message, error: HandlerError
     }
 }
 
-/// The text of a handler's error. It is written by the application's code, which may panic.
-pub(super) fn text(error: &HandlerError) -> String {
-    guard(|| error.to_string()).unwrap_or_else(|panic| panic.text())
-}
-
 fn report(settings: &Settings, message: &Message, error: &HandlerError) -> Option<Frame> {
     let Some(error_body) = &settings.error_body else {
         return Some(encode(settings, message, &detail(settings, error)));

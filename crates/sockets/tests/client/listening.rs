@@ -237,14 +237,19 @@ async fn expired_and_unknown_messages_are_not_handled_and_are_told() {
 #[tokio::test]
 async fn an_event_has_only_the_beginning_of_what_the_server_wrote() {
     let mut server = Server::start().await;
-    let client = quick().build().expect("a runtime");
+    let client = quick()
+        .listen("fail", |request: Request| async move {
+            Err(request.bind::<String>()?.into())
+        })
+        .build()
+        .expect("a runtime");
     let mut events = Events::of(&client);
     client
         .join(&server.url, "room", JoinOptions::new())
         .await
         .expect("joined");
     let mut peer = server.peer().await;
-    // The 256th byte is within a character.
+    // The 256th byte is within a character, and so is the 1,024th.
     let long = format!("x{}", "é".repeat(50_000));
     let beginning = &long[..255];
     peer.welcome(&long).await;
@@ -284,6 +289,13 @@ async fn an_event_has_only_the_beginning_of_what_the_server_wrote() {
     }
     assert_eq!((told.raw_body(), told.raw_origin_body()), ("null", "null"));
     assert!(told.headers().is_none());
+    let fails = Message::new("fail", "", "room").with_body(&long);
+    peer.send_message(&fails.expect("JSON")).await;
+    let told = events.until("the listener's error", |kind| match kind {
+        ClientEventKind::ListenerFailed { error, .. } => Some(error),
+        _ => None,
+    });
+    assert_eq!(&*told.await, &long[..1023]);
 }
 
 #[tokio::test]

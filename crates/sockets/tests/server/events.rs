@@ -4,7 +4,9 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use fanfeed::{Receiver, RecvError};
-use fanfeed_sockets::{ChannelEnd, ConnectionEnd, Limits, Message, Request, Server, ServerEvent};
+use fanfeed_sockets::{
+    ChannelEnd, ConnectionEnd, Limits, Message, Refusal, Request, Server, ServerEvent,
+};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -293,6 +295,52 @@ async fn an_event_has_only_the_beginning_of_a_client_s_key() {
         _ => None,
     });
     assert_eq!(*told.await, long[..255]);
+}
+
+/// A handler, a hook and `authorize` may quote what a client sent.
+#[tokio::test]
+async fn an_event_has_only_the_beginning_of_an_error() {
+    // The 1,024th byte is within a character.
+    let long: &'static str = format!("x{}", "é".repeat(20_000)).leak();
+    let builder = echoing()
+        .direct_handler("fail", move |_: Request| async move { Err(long.into()) })
+        .direct_handler("panic", move |_: Request| async move { panic!("{long}") })
+        .on_join(move |_| async move { panic!("{long}") })
+        .authorize(move |request| async move {
+            match request.channel() {
+                "closed" => Err(Refusal::new(axum::http::StatusCode::FORBIDDEN, long)),
+                _ => Ok(fanfeed_sockets::Identity::anonymous()),
+            }
+        });
+    let server = listen(builder).await;
+    let mut events = server.server.events();
+    assert_eq!(server.refused(server.request("closed")).await, 403);
+    let told = next(&mut events, "refused", |event| match event {
+        ServerEvent::Refused { reason, .. } => Some(Arc::clone(reason)),
+        _ => None,
+    });
+    assert_eq!(*told.await, long[..1023]);
+    let mut client = server.join("room").await;
+    let told = next(&mut events, "the hook", |event| match event {
+        ServerEvent::CallbackFailed { error, .. } => Some(Arc::clone(error)),
+        _ => None,
+    });
+    assert_beginning(&told.await, long);
+    for key in ["fail", "panic"] {
+        client.send(key, Value::Null).await;
+        let told = next(&mut events, key, |event| match event {
+            ServerEvent::HandlerFailed { error, .. } => Some(Arc::clone(error)),
+            _ => None,
+        });
+        assert_beginning(&told.await, long);
+    }
+}
+
+#[track_caller]
+fn assert_beginning(error: &str, of: &str) {
+    let (_, quoted) = error.split_at(error.find("xé").expect("the text of the application"));
+    assert!((1020..=1024).contains(&error.len()), "{}", error.len());
+    assert!(of.starts_with(quoted));
 }
 
 #[tokio::test]

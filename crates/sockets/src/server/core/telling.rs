@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Core;
 use crate::middleware::PanicError;
-use crate::observe::cut;
+use crate::observe::{cut, shown_error};
 use crate::server::channel::Channel;
 use crate::server::event::ServerEvent;
 use crate::server::hooks::ChannelEnd;
@@ -30,7 +30,7 @@ impl Core {
         self.observers.tell(|| ServerEvent::CallbackFailed {
             callback,
             channel: channel.into(),
-            error: panic.text().into(),
+            error: shown_error(&panic.text()),
         });
     }
 
@@ -56,7 +56,7 @@ impl Core {
             // One that is longer is why it was refused.
             channel: cut(channel, longest).into(),
             code,
-            reason: reason.into(),
+            reason: shown_error(reason),
         });
     }
 }

@@ -12,6 +12,7 @@ use super::envelope::{self, What};
 use super::events::{NodeEvent, count};
 use super::route::Link;
 use crate::server::mailbox::Frame;
+use crate::observe::shown_error;
 
 impl Nodes {
     /// Handles what arrives on a key.
@@ -36,7 +37,7 @@ impl Nodes {
     }
 
     fn undecodable(&self, reason: String) {
-        let reason = reason.into();
+        let reason = shown_error(&reason);
         self.emit([NodeEvent::Undecodable { reason }]);
         count(&self.counters.undecodable);
     }

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use super::Session;
 use crate::handler::{Reply, ReplyFuture};
 use crate::middleware;
-use crate::observe::{Held, shown};
+use crate::observe::{Held, shown, shown_failure};
 use crate::request::Request;
 use crate::server::event::ServerEvent;
 use crate::server::report;
@@ -148,7 +148,7 @@ impl<S> Session<S> {
                     channel,
                     client,
                     key: shown(message.key()),
-                    error: report::text(&error).into(),
+                    error: shown_failure(&error),
                 });
                 if let Some(frame) = report::failed(&self.core.settings, message, error) {
                     self.reply(frame);
