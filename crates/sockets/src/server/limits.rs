@@ -40,7 +40,7 @@ pub enum SlowMembers {
 /// | [`close_time`](Self::close_time) | 5 s | | TCP close |
 /// | [`idle_time`](Self::idle_time) | 60 s | | 1001 |
 /// | [`message_time`](Self::message_time) | 120 s | | 1008 |
-/// | [`inbox`](Self::inbox) | 64, 256 KiB | | none: TCP backpressure |
+/// | [`inbox`](Self::inbox) | 64, 256 KiB | | none: TCP backpressure 64 KiB later |
 ///
 /// ```
 /// use fanfeed_sockets::Limits;
@@ -199,8 +199,8 @@ limits! {
     /// - A ping or a pong between two parts is taken for 131 bytes, the most that it can have. If
     ///   no more than that has arrived of the message, the time starts again. A client that sends
     ///   its parts among pings is bounded by `message_size` and `message_rate` alone.
-    /// - The time starts again when the client's [`inbox`](Self::inbox) was full, because nothing
-    ///   was read meanwhile.
+    /// - The time starts again when the server had stopped reading because the client's
+    ///   [`inbox`](Self::inbox) was full.
     /// - On a socket of axum's, which [`serve_socket`](crate::Server::serve_socket) takes, parts
     ///   cannot be seen: there it has no effect, and a client that sends only parts is ended by
     ///   [`idle_time`](Self::idle_time).
@@ -208,10 +208,14 @@ limits! {
     /// The time between pings. With each ping goes an unsolicited pong, which keeps Go clients
     /// alive; so it should be well under 60 s.
     ping_interval, get_ping_interval: Duration;
-    /// Messages of one client that wait for their handler. When it is full, or holds 256 KiB or a
-    /// [`message_size`](Self::message_size) where that is more, the server stops reading from that
-    /// client: until there is room, it sees neither the client's pings nor its answers to
-    /// questions.
+    /// Messages of one client that wait for their handler. The inbox is full when it has so many,
+    /// or 256 KiB, or a [`message_size`](Self::message_size) where that is more.
+    ///
+    /// Past a full inbox, the server reads 64 KiB more, in which a message counts 512 bytes at
+    /// least: so it sees pings, answers to questions and a close frame that come behind the
+    /// messages. Then it stops reading from that client until there is room. Meanwhile the client
+    /// is not taken for silent, and gets a pong with each ping of the server, but its own pings and
+    /// answers wait.
     inbox, get_inbox: usize;
     /// Messages of one client that are handled at the same time. With 1, they are handled in order.
     concurrency, get_concurrency: usize;

@@ -5,7 +5,6 @@ mod inbound;
 mod phase;
 mod work;
 
-use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -24,7 +23,7 @@ use super::rate::Bucket;
 use super::socket::{Gone, Input, Output, ReadError, Socket};
 use arrival::Arrival;
 use phase::Phase;
-use work::{Load, Running, Waiting};
+use work::{Inbox, Load, Running};
 
 /// How often a session goes through its steps before it lets other tasks run. In each round it may
 /// send an inbox of messages to its channel, and other members have to run before their queues are
@@ -44,8 +43,7 @@ pub(super) struct Session<S> {
     /// Until the connection has ended.
     socket: Option<S>,
     phase: Phase,
-    inbox: VecDeque<Waiting>,
-    inbox_bytes: usize,
+    inbox: Inbox,
     running: Vec<Running>,
     bucket: Bucket,
     malformed: u32,
@@ -107,8 +105,7 @@ impl<S: Socket> Session<S> {
             member,
             socket: Some(socket),
             phase: Phase::Open,
-            inbox: VecDeque::new(),
-            inbox_bytes: 0,
+            inbox: Inbox::default(),
             running: Vec::new(),
             bucket: Bucket::new(limits.message_rate, limits.message_burst, now),
             malformed: 0,
@@ -134,7 +131,7 @@ impl<S: Socket> Session<S> {
         let mut step = Step::Idle;
         while self.is_reading {
             let was_paused = self.is_paused;
-            self.is_paused = self.is_inbox_full();
+            self.is_paused = self.inbox.is_full(&self.core.settings.limits);
             if was_paused && !self.is_paused {
                 // What the peer sent meanwhile has not been seen.
                 self.heard = now;

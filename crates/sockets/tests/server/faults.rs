@@ -400,14 +400,14 @@ async fn b14_a_long_handler_does_not_cost_the_connection() {
     });
     let server = listen(builder.limits(limits)).await;
     let mut client = server.join("room").await;
-    // The last ones fill the inbox, so that the server does not read for longer than silence may
-    // last.
+    // The last ones fill the inbox and the 64 KiB past it, so that the server does not read for
+    // longer than silence may last.
     client.send("slow", Value::Null).await;
-    for n in 0..3 {
+    for n in 0..200 {
         client.send("echo", json!(n)).await;
     }
     assert_eq!(client.next().await["type"], "done");
-    for n in 0..3 {
+    for n in 0..200 {
         assert_eq!(client.next().await["body"], n);
     }
 }

@@ -216,6 +216,45 @@ async fn answers_of_the_server_itself_do_not_cut_a_client_that_reads() {
     }
 }
 
+/// A handler is busy, and more messages wait than the inbox holds.
+#[tokio::test]
+async fn pings_and_answers_pass_a_full_inbox() {
+    let builder = echoing()
+        .limits(Limits::default().inbox(1).ping_interval(PATIENCE))
+        .direct_handler("ask", |request: Request| async move {
+            let server = request.connection().expect("a client's").server();
+            let server = server.expect("it lives");
+            let question = Message::new("question", "", "");
+            let answer = server.broadcast_await(request.channel(), question, PATIENCE);
+            let mut told = request.reply("told");
+            told.copy_body(&answer.await?);
+            Ok(Some(told))
+        });
+    let server = listen(builder).await;
+    let mut client = server.join("room").await;
+    client.send("ask", Value::Null).await;
+    let question = client.next().await;
+    for n in 0..60 {
+        client.send("echo", json!(n)).await;
+    }
+    client
+        .socket
+        .send(WsMessage::Ping("p".into()))
+        .await
+        .unwrap();
+    let pong = tokio::time::timeout(PATIENCE, client.socket.next()).await;
+    let pong = pong.expect("a pong, while the handler waits");
+    assert_eq!(pong.unwrap().unwrap(), WsMessage::Pong("p".into()));
+    let answer = json!({
+        "type": "answer", "correlationId": question["correlationId"], "body": "42",
+    });
+    client.send_text(&answer.to_string()).await;
+    assert_eq!(client.next().await["body"], "42");
+    for n in 0..60 {
+        assert_eq!(client.next().await["body"], n);
+    }
+}
+
 #[tokio::test]
 async fn an_inbox_is_bounded_in_bytes() {
     let gate = Arc::new(Semaphore::new(0));
@@ -238,11 +277,11 @@ async fn an_inbox_is_bounded_in_bytes() {
         }
         sink
     });
-    // One is handled, and five are more than 256 KiB.
-    until("the inbox is full", || server.server.stats().received >= 6).await;
+    // One is handled, five are more than 256 KiB, and two more than the 64 KiB past that.
+    until("the inbox is full", || server.server.stats().received >= 8).await;
     let started = Instant::now();
     while started.elapsed() < Duration::from_millis(300) {
-        assert_eq!(server.server.stats().received, 6);
+        assert_eq!(server.server.stats().received, 8);
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     gate.add_permits(count);

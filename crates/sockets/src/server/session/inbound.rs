@@ -91,13 +91,12 @@ impl<S> Session<S> {
         let counters = &self.core.counters;
         match incoming {
             Incoming::Message(message) if self.core.settings.routes.contains_key(message.key()) => {
-                self.inbox_bytes += size;
-                let message = Arc::new(message);
-                self.inbox.push_back(Waiting {
-                    message,
+                let waiting = Waiting {
+                    message: Arc::new(message),
                     size,
                     _pending: self.core.meters.pending.hold(),
-                });
+                };
+                self.inbox.push(waiting, &self.core.settings.limits);
             }
             _ if is_answer => counters.late_answers.add(1),
             Incoming::Message(message) => self.without_handler(&message),

@@ -1,5 +1,6 @@
 //! Runs the handlers of a connection.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -9,6 +10,7 @@ use crate::middleware;
 use crate::observe::{Held, shown, shown_failure};
 use crate::request::Request;
 use crate::server::event::ServerEvent;
+use crate::server::limits::Limits;
 use crate::server::report;
 use crate::server::settings::Audience;
 use crate::wire::{Message, Timestamp};
@@ -45,13 +47,62 @@ impl Load {
 /// An inbox holds at least these bytes, if it has room for as many messages.
 const LEAST_INBOX_BYTES: usize = 256 * 1024;
 
-impl<S> Session<S> {
-    pub(super) fn is_inbox_full(&self) -> bool {
-        let limits = &self.core.settings.limits;
-        self.inbox.len() >= limits.inbox
-            || self.inbox_bytes >= LEAST_INBOX_BYTES.max(limits.message_size)
+/// Bytes of messages that are read past a full inbox. Pings, answers to questions and a close frame
+/// among them are seen at once.
+const PAST_INBOX_BYTES: usize = 64 * 1024;
+
+/// A message past a full inbox counts at least these bytes, which is about what it takes in memory.
+const LEAST_PAST: usize = 512;
+
+/// Messages that wait for their handlers, in order.
+#[derive(Default)]
+pub(super) struct Inbox {
+    waiting: VecDeque<Waiting>,
+    bytes: usize,
+    /// What was read past the full inbox, and moves up when there is room.
+    past: VecDeque<Waiting>,
+    past_bytes: usize,
+}
+
+impl Inbox {
+    fn has_room(&self, limits: &Limits) -> bool {
+        self.waiting.len() < limits.inbox && self.bytes < LEAST_INBOX_BYTES.max(limits.message_size)
     }
 
+    /// Whether nothing more may be put in.
+    pub(super) fn is_full(&self, limits: &Limits) -> bool {
+        !self.has_room(limits) && self.past_bytes >= PAST_INBOX_BYTES
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    pub(super) fn push(&mut self, waiting: Waiting, limits: &Limits) {
+        if self.has_room(limits) {
+            self.bytes += waiting.size;
+            self.waiting.push_back(waiting);
+        } else {
+            self.past_bytes += waiting.size.max(LEAST_PAST);
+            self.past.push_back(waiting);
+        }
+    }
+
+    fn pop(&mut self, limits: &Limits) -> Option<Waiting> {
+        let first = self.waiting.pop_front()?;
+        self.bytes -= first.size;
+        while self.has_room(limits)
+            && let Some(next) = self.past.pop_front()
+        {
+            self.past_bytes -= next.size.max(LEAST_PAST);
+            self.bytes += next.size;
+            self.waiting.push_back(next);
+        }
+        Some(first)
+    }
+}
+
+impl<S> Session<S> {
     /// Whether the other members have to be sent what this poll caused before it causes more.
     pub(super) fn has_caused_enough(&self) -> bool {
         let limits = &self.core.settings.limits;
@@ -86,9 +137,8 @@ impl<S> Session<S> {
             }
         }
         while self.can_start()
-            && let Some(Waiting { message, size, .. }) = self.inbox.pop_front()
+            && let Some(Waiting { message, .. }) = self.inbox.pop(&self.core.settings.limits)
         {
-            self.inbox_bytes -= size;
             self.start(message, cx);
             progress = true;
         }
