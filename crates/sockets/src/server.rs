@@ -346,6 +346,10 @@ impl Server {
     pub async fn shutdown(&self, deadline: Duration) -> ShutdownReport {
         self.core.begin_shutdown();
         let graceful = async {
+    ///
+    /// A route or a handler that this server serves is a part of what `shutdown` waits for: if it
+    /// awaits `shutdown`, it waits for itself, and is cut at the deadline. It calls
+    /// [`begin_shutdown`](Self::begin_shutdown) instead.
             self.core.emptied().await;
             self.core.hooks.idle().await;
             self.left_nodes().await;
@@ -379,6 +383,55 @@ impl Server {
     /// Waits until the good-bye to the other nodes is published.
     async fn left_nodes(&self) {
         #[cfg(feature = "nodes")]
+    /// Begins a [`shutdown`](Self::shutdown) and does not wait: no client can join from now on, and
+    /// each member gets what is queued for it and a close frame. Again, it does nothing. (What a
+    /// handler wants to tell its client, it sends before: its reply would come after the close
+    /// frame, and is dropped.)
+    ///
+    /// It has no deadline, and cuts nothing. So the task that serves waits for
+    /// [`shutdown_begun`](Self::shutdown_begun), and then calls `shutdown`:
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use axum::http::StatusCode;
+    /// use axum::routing::post;
+    /// use fanfeed_sockets::Server;
+    /// # use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = Server::builder().build()?;
+    /// let stopped = server.clone();
+    /// let stop = move || async move {
+    ///     stopped.begin_shutdown();
+    ///     StatusCode::ACCEPTED
+    /// };
+    /// let app = server.router().route("/admin/stop", post(stop));
+    /// let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    /// # let address = listener.local_addr()?;
+    /// let served = server.clone();
+    /// let serving = tokio::spawn(async move { served.serve_router(listener, app).await });
+    /// # let mut admin = tokio::net::TcpStream::connect(address).await?;
+    /// # admin.write_all(b"POST /admin/stop HTTP/1.1\r\nhost: localhost\r\n\r\n").await?;
+    ///
+    /// server.shutdown_begun().await;
+    /// let report = server.shutdown(Duration::from_secs(30)).await;
+    /// serving.await??;
+    /// # let mut response = String::new();
+    /// # admin.read_to_string(&mut response).await?;
+    /// # assert!(response.starts_with("HTTP/1.1 202") && report.cut == 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn begin_shutdown(&self) {
+        self.core.begin_shutdown();
+    }
+
+    /// Waits until a shutdown has begun, on whichever handle.
+    pub async fn shutdown_begun(&self) {
+        self.core.closing.cancelled().await;
+    }
+
         if let Some(nodes) = self.core.nodes() {
             nodes.closed.cancelled().await;
         }

@@ -182,6 +182,58 @@ async fn a_response_of_the_application_goes_out_before_the_server_has_shut_down(
     server.task.await.unwrap().unwrap();
 }
 
+/// A route and a handler of this very server begin the shutdown, and their answers go out.
+#[tokio::test]
+async fn what_the_server_serves_can_begin_its_shutdown() {
+    use tokio::io::AsyncReadExt;
+    let stop = |request: Request| async move {
+        let client = request.connection().expect("a client's");
+        let server = client.server().expect("it lives");
+        server.broadcast_direct(client.id(), request.reply("stopping"));
+        server.begin_shutdown();
+        Ok(None)
+    };
+    for is_route in [true, false] {
+        let server = echoing().direct_handler("stop", stop).build().unwrap();
+        let admin = server.clone();
+        let route = axum::routing::get(move || async move {
+            admin.begin_shutdown();
+            admin.begin_shutdown();
+            "stopping"
+        });
+        let app = server.router().route("/admin/stop", route);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let serving = server.clone();
+        let task = tokio::spawn(async move { serving.serve_router(listener, app).await });
+        let server = Listening {
+            server,
+            address,
+            task,
+        };
+        let mut client = server.join("room").await;
+        let handle = server.server.clone();
+        let shutdown = tokio::spawn(async move {
+            handle.shutdown_begun().await;
+            handle.shutdown(PATIENCE).await
+        });
+        if is_route {
+            let mut response = Vec::new();
+            let mut page = get(&server, "/admin/stop").await;
+            let read = tokio::time::timeout(PATIENCE, page.read_to_end(&mut response)).await;
+            read.expect("the response, and its end").unwrap();
+            assert!(response.ends_with(b"stopping"), "{response:?}");
+        } else {
+            client.send("stop", Value::Null).await;
+            assert_eq!(client.next().await["type"], "stopping");
+        }
+        assert_eq!(client.close_code().await, 1001);
+        drop(client);
+        assert_eq!(shutdown.await.unwrap().cut, 0);
+        server.task.await.unwrap().unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_response_that_never_comes_is_cut_at_the_deadline() {
     use tokio::io::AsyncReadExt;
