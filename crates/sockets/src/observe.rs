@@ -4,17 +4,21 @@
 #[macro_use]
 mod counters;
 mod handler;
+#[cfg(feature = "server")]
+mod handshake;
 mod meters;
 mod observers;
 mod trace;
 
 use std::sync::Arc;
 
+use crate::handler::HandlerError;
 use crate::middleware::guard;
 
-use crate::handler::HandlerError;
 pub(crate) use counters::{Counter, counters};
 pub(crate) use handler::observed;
+#[cfg(feature = "server")]
+pub(crate) use handshake::Handshake;
 pub(crate) use meters::{Gauge, Held, Histogram};
 pub(crate) use observers::Observers;
 pub(crate) use trace::publishing;
@@ -29,13 +33,13 @@ pub(crate) fn quietly<R>(call: impl FnOnce() -> R) -> Option<R> {
 /// behind.
 pub(crate) const LONGEST_TEXT: usize = 256;
 
+/// The longest text of an error in an event, in bytes. It may quote what a peer sent.
+const LONGEST_ERROR: usize = 1024;
+
 /// As much of a text as fits into so many bytes.
 pub(crate) fn cut(text: &str, bytes: usize) -> &str {
     let mut end = bytes.min(text.len());
     while !text.is_char_boundary(end) {
-/// The longest text of an error in an event, in bytes. It may quote what a peer sent.
-const LONGEST_ERROR: usize = 1024;
-
         end -= 1;
     }
     &text[..end]

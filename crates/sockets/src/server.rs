@@ -51,6 +51,7 @@ use fanfeed::Receiver;
 use tokio::net::TcpListener;
 
 use crate::connection::{Connection, Identity};
+use crate::observe::Handshake;
 use crate::wire::{Message, unique_id};
 use core::Core;
 use reach::{Entrance, frame_for};
@@ -205,14 +206,16 @@ impl Server {
     /// id that is refused, or a server that is full, closes the
     /// connection with a code.
     pub async fn serve_socket(&self, socket: WebSocket, channel: &str, identity: Identity) {
+        let handshake = Handshake::begin(channel, None);
         match upgrade::check_late(&self.core, channel) {
             Ok(slot) => {
                 let connection =
                     Connection::on_server(channel.into(), None, identity, self.unowned());
-                let entrance = Entrance::default();
-                upgrade::run(Arc::clone(&self.core), slot, socket, connection, entrance).await;
+                let (core, entrance) = (Arc::clone(&self.core), Entrance::default());
+                upgrade::run(core, slot, socket, connection, entrance, handshake).await;
             }
             Err(close) => {
+                handshake.refused(close.code);
                 self.core
                     .tell_refused(None, channel, close.code, close.reason);
                 upgrade::refuse(&self.core, socket, close).await;
@@ -343,13 +346,13 @@ impl Server {
     /// other nodes have been told, and one for the [`logger`](ServerBuilder::logger).
     ///
     /// Go clients, and the client of this crate, connect again after 1001.
-    pub async fn shutdown(&self, deadline: Duration) -> ShutdownReport {
-        self.core.begin_shutdown();
-        let graceful = async {
     ///
     /// A route or a handler that this server serves is a part of what `shutdown` waits for: if it
     /// awaits `shutdown`, it waits for itself, and is cut at the deadline. It calls
     /// [`begin_shutdown`](Self::begin_shutdown) instead.
+    pub async fn shutdown(&self, deadline: Duration) -> ShutdownReport {
+        self.core.begin_shutdown();
+        let graceful = async {
             self.core.emptied().await;
             self.core.hooks.idle().await;
             self.left_nodes().await;
@@ -380,9 +383,6 @@ impl Server {
         }
     }
 
-    /// Waits until the good-bye to the other nodes is published.
-    async fn left_nodes(&self) {
-        #[cfg(feature = "nodes")]
     /// Begins a [`shutdown`](Self::shutdown) and does not wait: no client can join from now on, and
     /// each member gets what is queued for it and a close frame. Again, it does nothing. (What a
     /// handler wants to tell its client, it sends before: its reply would come after the close
@@ -432,6 +432,9 @@ impl Server {
         self.core.closing.cancelled().await;
     }
 
+    /// Waits until the good-bye to the other nodes is published.
+    async fn left_nodes(&self) {
+        #[cfg(feature = "nodes")]
         if let Some(nodes) = self.core.nodes() {
             nodes.closed.cancelled().await;
         }

@@ -22,7 +22,7 @@ mod on {
 
     const PARENT: &str = "traceparent";
     const STATE: &str = "tracestate";
-    const TARGET: &str = "fanfeed_sockets";
+    pub(crate) const TARGET: &str = "fanfeed_sockets";
 
     /// The specification of the W3C demands that at least this many bytes of a `tracestate` are
     /// passed on. A longer one is left out.
@@ -299,5 +299,8 @@ mod off {
 pub(crate) use off::Handling;
 #[cfg(not(feature = "tracing"))]
 pub(crate) use off::publishing;
+#[cfg(feature = "tracing")]
+#[cfg(all(feature = "tracing", feature = "server"))]
+pub(crate) use on::TARGET;
 #[cfg(feature = "tracing")]
 pub(crate) use on::{Handling, publishing};

@@ -20,6 +20,7 @@ use super::reach::Entrance;
 use super::socket::{Gone, Input, Output, ReadError, Socket, TcpSocket};
 use super::upgrade::{run, websocket_config};
 use crate::connection::{Connection, Identity};
+use crate::observe::Handshake;
 use crate::request::Request;
 use crate::wire::{Incoming, decode};
 
@@ -83,7 +84,16 @@ async fn serve(server: Server, listener: TcpListener) {
             };
             let identity = Identity::anonymous();
             let connection = Connection::on_server("room".into(), None, identity, server.unowned());
-            run(core, slot, socket, connection, Entrance::default()).await;
+            let handshake = Handshake::begin("room", None);
+            run(
+                core,
+                slot,
+                socket,
+                connection,
+                Entrance::default(),
+                handshake,
+            )
+            .await;
         });
     }
 }

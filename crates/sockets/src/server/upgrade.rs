@@ -17,6 +17,7 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 use super::Server;
 use super::authorize::{JoinRequest, Refusal};
+use super::channel::Channel;
 use super::close::Close;
 use super::core::{Core, NoSlot, Slot};
 use super::history::Resume;
@@ -30,6 +31,7 @@ use super::session::Session;
 use super::socket::{Gone, Output, Socket, TcpSocket};
 use crate::connection::{Connection, Identity};
 use crate::middleware::{guard, within};
+use crate::observe::Handshake;
 
 /// Tungstenite takes 128 KiB for each by default.
 const BUFFER: usize = 4 * 1024;
@@ -46,10 +48,16 @@ pub(super) async fn upgrade(server: Server, params: RawPathParams, request: Requ
         let proxies = &core.settings.proxies;
         proxies.client(peer.0.ip(), request.headers())
     });
-    match prepare(server, channel, address, request).await {
-        Ok(response) => response,
+    let handshake = Handshake::begin(channel, address);
+    let prepared = handshake.inside(prepare(server, channel, address, request));
+    match prepared.await {
+        Ok((response, upgrading)) => {
+            tokio::spawn(upgrading.complete(handshake));
+            response
+        }
         Err(refusal) => {
             let status = refusal.status().as_u16();
+            handshake.refused(status);
             core.tell_refused(address, channel, status, refusal.text());
             let is_upgrade_required = refusal.status() == StatusCode::UPGRADE_REQUIRED;
             let mut response = refusal.into_response();
@@ -74,7 +82,7 @@ async fn prepare(
     channel: &str,
     address: Option<IpAddr>,
     mut request: Request,
-) -> Result<Response, Refusal> {
+) -> Result<(Response, Upgrading), Refusal> {
     let core = Arc::clone(&server.core);
     let limits = &core.settings.limits;
     check_channel(limits, channel)?;
@@ -118,7 +126,35 @@ async fn prepare(
         () = core.killed.cancelled() => return Err(no_slot(NoSlot::Closing)),
     };
     let connection = Connection::on_server(channel.into(), address, identity, server.unowned());
-    tokio::spawn(async move {
+    let upgrading = Upgrading {
+        core,
+        slot,
+        on_upgrade,
+        connection,
+        entrance,
+    };
+    Ok((switch(&accept), upgrading))
+}
+
+/// A connection whose handshake is answered.
+struct Upgrading {
+    core: Arc<Core>,
+    slot: Slot,
+    on_upgrade: OnUpgrade,
+    connection: Connection,
+    entrance: Entrance,
+}
+
+impl Upgrading {
+    /// Waits until the answer is out, and runs the session.
+    async fn complete(self, handshake: Handshake) {
+        let Self {
+            core,
+            slot,
+            on_upgrade,
+            connection,
+            entrance,
+        } = self;
         let time = core.settings.limits.handshake_time;
         // Dropping it tells hyper, which closes the connection.
         let upgraded = tokio::select! {
@@ -128,7 +164,8 @@ async fn prepare(
         let Ok(Ok(upgraded)) = upgraded else {
             let status = StatusCode::REQUEST_TIMEOUT.as_u16();
             let reason = "the connection ended before its upgrade";
-            core.tell_refused(address, connection.channel(), status, reason);
+            handshake.refused(status);
+            core.tell_refused(connection.address(), connection.channel(), status, reason);
             return;
         };
         let config = websocket_config(&core.settings.limits);
@@ -147,17 +184,16 @@ async fn prepare(
                 let socket =
                     WebSocketStream::from_partially_read(io, early, Role::Server, Some(config));
                 let socket = TcpSocket::new(socket.await);
-                run(core, slot, socket, connection, entrance).await;
+                run(core, slot, socket, connection, entrance, handshake).await;
             }
             // The application's own transport, such as TLS.
             Err(upgraded) => {
                 let io = Noted::new(TokioIo::new(upgraded));
                 let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config));
-                run(core, slot, socket.await, connection, entrance).await;
+                run(core, slot, socket.await, connection, entrance, handshake).await;
             }
         }
-    });
-    Ok(switch(&accept))
+    }
 }
 
 fn check_channel(limits: &Limits, channel: &str) -> Result<(), Refusal> {
@@ -290,33 +326,30 @@ pub(super) async fn run<S: Socket>(
     slot: Slot,
     socket: S,
     connection: Connection,
-    mut entrance: Entrance,
+    entrance: Entrance,
+    handshake: Handshake,
 ) {
     *core.settings.runtime.lock() = Some(Handle::current());
     let counters = Arc::clone(&core.counters);
     let member = Arc::new(Member::new(connection, &core.settings.limits, counters));
     #[cfg(feature = "nodes")]
-    if let Some(nodes) = core.nodes() {
-        entrance.hold = Some(nodes.enter(member.connection.shared_channel()).await);
-    }
-    let hold = entrance.hold.clone();
-    // Called without the locks that `join` takes: it is the application's code.
-    let lifetime = core.settings.lifetime.as_ref();
-    let lifetime = lifetime.map(|lifetime| guard(|| lifetime(member.connection.channel())));
-    let joined = match lifetime.transpose() {
-        Ok(lifetime) => {
-            entrance.lifetime = lifetime.flatten();
-            core.join(&member, entrance)
+    let entrance = match core.nodes() {
+        Some(nodes) => {
+            let entering = nodes.enter(member.connection.shared_channel());
+            let hold = Some(handshake.inside(entering).await);
+            Entrance { hold, ..entrance }
         }
-        Err(panic) => {
-            let channel = Arc::clone(member.connection.shared_channel());
-            core.tell_failed("channel_lifetime_with", &channel, &panic);
-            Err(Close::NO_LIFETIME)
-        }
+        None => entrance,
     };
-    match joined {
-        Ok(channel) => Session::new(core, channel, member, socket).await,
+    let hold = entrance.hold.clone();
+    let joined = handshake.inside(async { admit(&core, &member, entrance) });
+    match joined.await {
+        Ok(channel) => {
+            handshake.joined(member.connection.id());
+            Session::new(core, channel, member, socket).await;
+        }
         Err(close) => {
+            handshake.refused(close.code);
             let channel = member.connection.channel();
             core.tell_refused(
                 member.connection.address(),
@@ -329,6 +362,28 @@ pub(super) async fn run<S: Socket>(
     }
     drop(hold);
     drop(slot);
+}
+
+/// Asks the application how long the channel lives, and lets the member join.
+fn admit(
+    core: &Arc<Core>,
+    member: &Arc<Member>,
+    mut entrance: Entrance,
+) -> Result<Arc<Channel>, Close> {
+    // Called without the locks that `join` takes: it is the application's code.
+    let lifetime = core.settings.lifetime.as_ref();
+    let lifetime = lifetime.map(|lifetime| guard(|| lifetime(member.connection.channel())));
+    match lifetime.transpose() {
+        Ok(lifetime) => {
+            entrance.lifetime = lifetime.flatten();
+            core.join(member, entrance)
+        }
+        Err(panic) => {
+            let channel = Arc::clone(member.connection.shared_channel());
+            core.tell_failed("channel_lifetime_with", &channel, &panic);
+            Err(Close::NO_LIFETIME)
+        }
+    }
 }
 
 /// Closes a connection that is a WebSocket already.

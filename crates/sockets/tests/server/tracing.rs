@@ -6,12 +6,14 @@
 use std::io;
 use std::sync::{Arc, Mutex, Once};
 
-use fanfeed_sockets::{Client, ClientPublisher, JoinOptions, Message, Reply, Request, replying};
+use fanfeed_sockets::{
+    Client, ClientPublisher, JoinOptions, Limits, Message, Reply, Request, replying,
+};
 use serde_json::{Value, json};
 use tracing_subscriber::fmt::format::FmtSpan;
 use tracing_subscriber::layer::{self, Layer, SubscriberExt};
 
-use crate::support::{PATIENCE, echoing, listen};
+use crate::support::{PATIENCE, echoing, listen, until};
 
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
@@ -49,10 +51,14 @@ impl Page {
         tracing::subscriber::set_default(subscriber)
     }
 
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+
     /// The spans that were closed and have all these texts.
     #[track_caller]
     fn expect(&self, texts: &[&str]) {
-        let page = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        let page = self.text();
         let mut lines = page.lines().filter(|line| line.contains("close"));
         let is_there = lines.any(|line| texts.iter().all(|text| line.contains(text)));
         assert!(is_there, "no span with {texts:?}:\n{page}");
@@ -126,11 +132,64 @@ async fn spans_are_around_publish_and_handle_and_the_context_goes_on() {
     let bad = json!({"type": "echo", "headers": {"traceparent": ["00-0-0-0"]}}).to_string();
     client.send_text(&bad).await;
     assert_eq!(client.next().await["headers"], json!({}));
-    assert!(
-        !String::from_utf8(page.0.lock().unwrap().clone())
-            .unwrap()
-            .contains("disk")
-    );
+    assert!(!page.text().contains("disk"));
+}
+
+#[tokio::test]
+async fn a_handshake_has_a_span_without_secrets() {
+    let page = Page::default();
+    let _guard = page.subscribe();
+    let (begin, mut begun) = tokio::sync::mpsc::unbounded_channel();
+    let builder = echoing()
+        .limits(Limits::default().handshake_time(PATIENCE))
+        .authorize(move |request| {
+            let begin = begin.clone();
+            async move {
+                match request.param("token").as_deref() {
+                    Some("hush") => Ok(fanfeed_sockets::Identity::user("ada")),
+                    Some(_) => Err(axum::http::StatusCode::UNAUTHORIZED.into()),
+                    None => {
+                        begin.send(()).unwrap();
+                        std::future::pending().await
+                    }
+                }
+            }
+        })
+        .channel_lifetime_with(|channel| match channel {
+            "strange" => panic!("on purpose"),
+            _ => None,
+        });
+    let server = listen(builder).await;
+    let mut request = server.request("room?token=hush");
+    let headers = request.headers_mut();
+    headers.insert("authorization", "Bearer hush".parse().unwrap());
+    let mut client = server.connect_with(request).await.unwrap();
+    let welcome = client.next().await;
+    let client_field = format!("client={}", welcome["clientID"]);
+    page.expect(&[
+        "handshake{channel=\"room\" address=127.0.0.1 outcome=\"joined\"",
+        &client_field,
+    ]);
+    let refused = server.request("other?token=hushed");
+    assert_eq!(server.refused(refused).await, 401);
+    page.expect(&["handshake{channel=\"other\" address=127.0.0.1 outcome=\"refused\" code=401"]);
+    // Refused after the upgrade.
+    let mut strange = server.connect("strange?token=hush").await;
+    let code = strange.close_code().await;
+    let code = format!("outcome=\"refused\" code={code}");
+    page.expect(&["handshake{channel=\"strange\"", &code]);
+    // The client goes away while `authorize` thinks.
+    let waiting = tokio::spawn(tokio_tungstenite::connect_async(server.request("slow")));
+    begun.recv().await.unwrap();
+    waiting.abort();
+    until("the handshake has ended", || {
+        page.text()
+            .lines()
+            .any(|line| line.contains("channel=\"slow\""))
+    })
+    .await;
+    page.expect(&["handshake{channel=\"slow\" address=127.0.0.1 outcome=\"lost\""]);
+    assert!(!page.text().contains("hush"), "{}", page.text());
 }
 
 #[tokio::test]
