@@ -11,9 +11,9 @@
 //! 1. A broadcast goes to the members of this node at once, and then to the broker. The origin
 //!    ignores its own copy; other nodes ignore a copy that comes again while it is in their window.
 //!    So a member gets each broadcast at most once.
-//! 2. A session holds the [`Route`](route::Route) of its channel from before it joins until after
+//! 2. A session holds the [`Link`] of its channel, by a [`Route`], from before it joins until after
 //!    it left, and a history holds it as long as it is kept. The first holder subscribes, the last
-//!    one unsubscribes. `join.success` waits for the subscription to be live, so that a member
+//!    one unsubscribes, and a channel never has two subscriptions. `join.success` waits for the subscription to be live, so that a member
 //!    misses nothing that another node publishes after it; it does not wait when the broker's
 //!    server is away, nor longer than [`NodeOptions::patience`]. The broker decides how messages
 //!    are lost later.
@@ -29,6 +29,7 @@ mod arrive;
 mod ask;
 mod envelope;
 mod events;
+mod gate;
 mod holes;
 mod keys;
 mod local;
@@ -86,7 +87,8 @@ pub(super) struct Nodes {
     events: Feed<NodeEvent>,
     counters: Counters,
     questions: Questions,
-    routes: Mutex<Routes>,
+    /// The subscriptions to the keys of channels.
+    routes: Mutex<HashMap<Arc<str>, Arc<Link>>>,
     /// Of the keys of this node itself.
     own: OnceLock<[Arc<Link>; 2]>,
     runtime: OnceLock<Handle>,
@@ -102,13 +104,6 @@ pub(super) struct Nodes {
     pub(super) closing: CancellationToken,
     /// Cancelled when the other nodes have been told.
     pub(super) closed: CancellationToken,
-}
-
-#[derive(Default)]
-struct Routes {
-    by_channel: HashMap<Arc<str>, Weak<Route>>,
-    /// How many there may be before the ones without an owner are removed.
-    sweep_at: usize,
 }
 
 impl Nodes {
@@ -223,7 +218,7 @@ impl Nodes {
     /// Holds the subscription of a channel, and waits for it to be live within the bounds that the
     /// module names.
     pub(super) async fn enter(self: &Arc<Self>, channel: &Arc<str>) -> Hold {
-        let route = self.route(channel);
+        let route = Arc::new(self.route(channel));
         let own = self.own.get().into_iter().flatten();
         let links: Vec<_> = own.chain([&route.link]).collect();
         if links.iter().any(|link| !link.is_live()) && self.is_up.load(Ordering::Relaxed) {
@@ -244,33 +239,23 @@ impl Nodes {
         route
     }
 
-    fn route(self: &Arc<Self>, channel: &Arc<str>) -> Arc<Route> {
+    fn route(self: &Arc<Self>, channel: &Arc<str>) -> Route {
         let mut routes = self.routes.lock();
-        if let Some(route) = routes.by_channel.get(channel).and_then(Weak::upgrade) {
-            return route;
+        if let Some(link) = routes.get(channel) {
+            return Route::hold(link);
         }
-        let key = self.keys.channel(channel);
-        let route = Arc::new(Route::open(self, key, Some(Arc::clone(channel))));
-        routes
-            .by_channel
-            .insert(Arc::clone(channel), Arc::downgrade(&route));
-        if routes.by_channel.len() >= routes.sweep_at {
-            routes
-                .by_channel
-                .retain(|_, route| route.strong_count() > 0);
-            routes.sweep_at = 64.max(2 * routes.by_channel.len());
-        }
+        let (key, id) = (self.keys.channel(channel), Arc::clone(channel));
+        let route = Route::open(self, key, Some(id), self.closing.clone());
+        routes.insert(Arc::clone(channel), Arc::clone(&route.link));
         route
     }
 
     /// The subscriptions that are in use, those of the node itself included.
     fn all_links(&self) -> Vec<Arc<Link>> {
         let routes = self.routes.lock();
-        let each = routes.by_channel.values().filter_map(Weak::upgrade);
+        let held = routes.values().filter(|link| !link.is_left()).cloned();
         let own = self.own.get().into_iter().flatten().cloned();
-        each.map(|route| Arc::clone(&route.link))
-            .chain(own)
-            .collect()
+        held.chain(own).collect()
     }
 
     /// The subscriptions to this key. Two channels with long ids may have one key.

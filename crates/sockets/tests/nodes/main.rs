@@ -1,5 +1,6 @@
 //! Several servers over one broker.
 
+mod churn;
 mod faults;
 mod fleet;
 mod goodbye;

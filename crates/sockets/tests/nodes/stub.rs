@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use fanfeed::{Feed, Overflow, Receiver};
 use fanfeed_broker::{
     Broker, BrokerStats, BrokerSubscription, Capabilities, CloseError, Connection, Event,
@@ -24,8 +25,17 @@ pub(crate) struct Stub {
     waiting: AtomicUsize,
     is_down: AtomicBool,
     looks: AtomicUsize,
-    /// Ids and keys of what was published.
-    published: Mutex<Vec<(String, String)>>,
+    /// The most subscriptions that there were at once.
+    most: AtomicUsize,
+    published: Mutex<Vec<Published>>,
+}
+
+/// A message that was published.
+struct Published {
+    id: String,
+    key: String,
+    payload: Bytes,
+    at: Instant,
 }
 
 impl Stub {
@@ -81,11 +91,27 @@ impl Stub {
     /// The keys of what the node published that published on this key first.
     pub(crate) fn keys_of_first_on(&self, key: &str) -> Vec<String> {
         let published = self.published.lock();
-        let first = published.iter().find(|(_, known)| known == key);
-        let (id, _) = first.expect("something was published on it");
-        let (node, _) = id.split_once('.').expect("a node and a number");
-        let of_node = published.iter().filter(|(id, _)| id.starts_with(node));
-        of_node.map(|(_, key)| key.clone()).collect()
+        let first = published.iter().find(|published| published.key == key);
+        let first = first.expect("something was published on it");
+        let (node, _) = first.id.split_once('.').expect("a node and a number");
+        let of_node = published.iter().filter(|other| other.id.starts_with(node));
+        of_node.map(|published| published.key.clone()).collect()
+    }
+
+    /// When heartbeats were published.
+    pub(crate) fn beats(&self) -> Vec<Instant> {
+        let published = self.published.lock();
+        let is_beat = |published: &&Published| {
+            let text = String::from_utf8_lossy(&published.payload);
+            published.key == "sockets.presence" && text.contains("\"beat\"")
+        };
+        let beats = published.iter().filter(is_beat);
+        beats.map(|published| published.at).collect()
+    }
+
+    /// The most subscriptions that there were at once.
+    pub(crate) fn most(&self) -> usize {
+        self.most.load(Ordering::SeqCst)
     }
 
     /// How often its health was asked for.
@@ -96,8 +122,12 @@ impl Stub {
 
 impl Publisher for Stub {
     fn try_publish(&self, message: Message) -> Result<(), PublishError> {
-        let (id, key) = (message.id().to_string(), message.channel().to_owned());
-        self.published.lock().push((id, key));
+        self.published.lock().push(Published {
+            id: message.id().to_string(),
+            key: message.channel().to_owned(),
+            payload: message.payload().clone(),
+            at: Instant::now(),
+        });
         self.inner().try_publish(message)
     }
 
@@ -133,7 +163,10 @@ impl Subscriber for Stub {
         });
         self.waiting.fetch_sub(1, Ordering::SeqCst);
         drop(held);
-        self.inner().subscribe_with(request)
+        let subscription = self.inner().subscribe_with(request)?;
+        let now = self.inner().health().subscriptions;
+        self.most.fetch_max(now, Ordering::SeqCst);
+        Ok(subscription)
     }
 }
 

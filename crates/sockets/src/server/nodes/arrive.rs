@@ -10,20 +10,24 @@ use fanfeed_broker::{Context, Message, Outcome};
 use super::Nodes;
 use super::envelope::{self, What};
 use super::events::{NodeEvent, count};
+use super::gate::Gate;
 use super::route::Link;
-use crate::server::mailbox::Frame;
 use crate::observe::shown_error;
+use crate::server::mailbox::Frame;
 
 impl Nodes {
-    /// Handles what arrives on a key.
+    /// Handles what arrives on a key, until the gate is shut.
     pub(super) fn handler(
         self: &Arc<Self>,
         link: &Arc<Link>,
+        gate: Arc<Gate>,
     ) -> impl Fn(&Message, &Context) -> Outcome + Send + Sync + 'static {
         let (nodes, link) = (Arc::downgrade(self), Arc::downgrade(link));
         let known = AtomicU64::new(0);
         move |message, _| {
-            if let (Some(nodes), Some(link)) = (nodes.upgrade(), link.upgrade()) {
+            if let (Some(nodes), Some(link)) = (nodes.upgrade(), link.upgrade())
+                && let Some(_pass) = gate.pass()
+            {
                 let dropped = link.dropped();
                 let missed = dropped.saturating_sub(known.swap(dropped, Ordering::Relaxed));
                 if missed > 0 {

@@ -47,7 +47,7 @@ impl Nodes {
         let torn = std::mem::take(&mut *self.torn.lock());
         let still = torn.into_iter().filter(|link| {
             let Some(hole) = link.hole_behind(now, rest) else {
-                return !link.is_left();
+                return !link.forget_hole_if_left();
             };
             if let Some(channel) = &link.channel {
                 self.renew(channel);

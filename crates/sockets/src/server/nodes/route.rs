@@ -1,7 +1,16 @@
 //! The subscription to one key, while it is in use.
+//!
+//! # Invariant
+//!
+//! A channel has one [`Link`] on a node, and a link has one subscription that hears. A channel that
+//! is joined again while its link is ending keeps that link: the link's task ends only when nothing
+//! holds the link, decided under the lock of the routes, and it subscribes again only when the
+//! handler of the subscription before has returned for the last time ([`Gate`]). So a frame that
+//! arrives by the old subscription neither overtakes nor follows what the new one hears, and no
+//! frame is lost because both of them saw it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use fanfeed_broker::{AsyncBroker, BrokerSubscription, ReadyError, Subscribe};
@@ -11,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Nodes;
 use super::events::NodeEvent;
+use super::gate::Gate;
 use super::holes::Hole;
 use crate::server::history::Way;
 
@@ -18,7 +28,8 @@ use crate::server::history::Way;
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
-/// Holds a subscription. The last one to drop it ends it, without waiting.
+/// Holds a link. When the last holder is dropped, the subscription ends, and nothing waits for
+/// that.
 pub(super) struct Route {
     pub(super) link: Arc<Link>,
 }
@@ -37,7 +48,12 @@ pub(super) struct Link {
     handled: AtomicU64,
     hole: Mutex<Option<Hole>>,
     failed: Notify,
-    ended: CancellationToken,
+    /// How many routes there are. It grows under the lock of the routes of the node.
+    holders: AtomicUsize,
+    /// Notified when there is no route.
+    left: Notify,
+    /// Cancelled when the subscription has to end, whether or not it is in use.
+    closing: CancellationToken,
 }
 
 impl Way for Route {
@@ -48,7 +64,9 @@ impl Way for Route {
 
 impl Drop for Route {
     fn drop(&mut self) {
-        self.link.ended.cancel();
+        if self.link.holders.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.link.left.notify_one();
+        }
     }
 }
 
@@ -117,9 +135,26 @@ impl Link {
         matches!(ready, Some(Err(ReadyError::Ended)))
     }
 
-    /// Whether the subscription is in use no longer.
+    /// Whether nothing holds the link. That lasts only as long as the lock of the routes is held.
     pub(super) fn is_left(&self) -> bool {
-        self.ended.is_cancelled()
+        self.holders.load(Ordering::SeqCst) == 0
+    }
+
+    /// Waits until nothing holds the link. Only its task does.
+    async fn left(&self) {
+        while !self.is_left() {
+            self.left.notified().await;
+        }
+    }
+
+    /// Forgets the hole if nothing holds the link: then no history has it. Returns whether it did.
+    pub(super) fn forget_hole_if_left(&self) -> bool {
+        let mut hole = self.hole.lock();
+        let is_left = self.is_left();
+        if is_left {
+            *hole = None;
+        }
+        is_left
     }
 
     /// How many messages its buffer has dropped.
@@ -133,13 +168,12 @@ impl Link {
         self.failed.notify_one();
     }
 
-    fn end_subscription(&self) {
+    pub(super) fn end_subscription(&self) {
         self.is_live.send_replace(false);
         // What had been handled of it says nothing about the next one.
         if let Some(hole) = &mut *self.hole.lock() {
             hole.behind = 0;
         }
-        self.let_in_early();
         if let Some(subscription) = self.subscription.lock().take() {
             subscription.cancel_soon();
             subscription.detach();
@@ -148,8 +182,13 @@ impl Link {
 }
 
 impl Route {
-    /// Subscribes on a task of the nodes' runtime, again and again if need be.
-    pub(super) fn open(nodes: &Arc<Nodes>, key: String, channel: Option<Arc<str>>) -> Self {
+    /// Subscribes on a task of the nodes' runtime, again and again if need be. `closing` ends that.
+    pub(super) fn open(
+        nodes: &Arc<Nodes>,
+        key: String,
+        channel: Option<Arc<str>>,
+        closing: CancellationToken,
+    ) -> Self {
         let link = Arc::new(Link {
             key,
             channel,
@@ -159,50 +198,95 @@ impl Route {
             handled: AtomicU64::new(0),
             hole: Mutex::new(None),
             failed: Notify::new(),
-            ended: CancellationToken::new(),
+            holders: AtomicUsize::new(0),
+            left: Notify::new(),
+            closing,
         });
-        let (nodes, kept) = (Arc::clone(nodes), Arc::clone(&link));
-        nodes.runtime().spawn(keep(Arc::clone(&nodes), kept));
-        Self { link }
+        let route = Self::hold(&link);
+        nodes.runtime().spawn(keep(Arc::clone(nodes), link));
+        route
     }
+
+    /// Holds a link that others may hold. The caller holds the lock of the routes.
+    pub(super) fn hold(link: &Arc<Link>) -> Self {
+        link.holders.fetch_add(1, Ordering::SeqCst);
+        Self {
+            link: Arc::clone(link),
+        }
+    }
+}
+
+/// Why a subscription is over.
+#[derive(PartialEq, Eq)]
+enum Over {
+    /// Nothing held the link.
+    Left,
+    /// It was refused, or the broker ended it.
+    Failed,
+    /// The node is closing.
+    Closing,
 }
 
 async fn keep(nodes: Arc<Nodes>, link: Arc<Link>) {
     let mut wait = FIRST_WAIT;
-    while !link.ended.is_cancelled() && !nodes.closing.is_cancelled() {
-        let request = Subscribe::new(link.key.as_str(), nodes.handler(&link));
-        let request = request.options(nodes.subscribe_options());
-        // Not cancelled midway: the broker would keep a subscription that is never ended.
-        match nodes.broker().subscribe_async(request).await {
-            Ok(subscription) => {
-                *link.subscription.lock() = Some(subscription);
-                if become_live(&nodes, &link).await {
-                    wait = FIRST_WAIT;
-                    // Before it counts as live, so that no client comes back to an epoch with a
-                    // hole. And after that, because of members that were let in meanwhile.
-                    tell_early(&nodes, &link);
-                    link.is_live.send_replace(true);
-                    tell_early(&nodes, &link);
-                    tokio::select! {
-                        () = link.ended.cancelled() => {}
-                        () = nodes.closing.cancelled() => {}
-                        () = link.failed.notified() => {}
-                    }
-                }
-                link.end_subscription();
+    while !link.closing.is_cancelled() && !nodes.forget(&link) {
+        let over = hear(&nodes, &link, &mut wait).await;
+        if over == Over::Failed {
+            tokio::select! {
+                () = link.left() => {}
+                () = link.closing.cancelled() => {}
+                () = tokio::time::sleep(wait) => wait = LONGEST_WAIT.min(wait * 2),
             }
-            Err(error) => {
-                let reason = error.to_string().into();
-                let channel = link.channel.clone();
-                nodes.emit([NodeEvent::NotSubscribed { channel, reason }]);
-            }
-        }
-        tokio::select! {
-            () = link.ended.cancelled() => {}
-            () = nodes.closing.cancelled() => {}
-            () = tokio::time::sleep(wait) => wait = LONGEST_WAIT.min(wait * 2),
         }
     }
+}
+
+/// Subscribes, and returns when the subscription is over.
+async fn hear(nodes: &Arc<Nodes>, link: &Arc<Link>, wait: &mut Duration) -> Over {
+    let gate = Arc::new(Gate::default());
+    let request = Subscribe::new(link.key.as_str(), nodes.handler(link, Arc::clone(&gate)));
+    let request = request.options(nodes.subscribe_options());
+    // Not cancelled midway: the broker would keep a subscription that is never ended.
+    match nodes.broker().subscribe_async(request).await {
+        Ok(subscription) => *link.subscription.lock() = Some(subscription),
+        Err(error) => {
+            let reason = error.to_string().into();
+            let channel = link.channel.clone();
+            nodes.emit([NodeEvent::NotSubscribed { channel, reason }]);
+            return Over::Failed;
+        }
+    }
+    let mut over = become_live(nodes, link).await;
+    if over.is_none() {
+        *wait = FIRST_WAIT;
+        // Before it counts as live, so that no client comes back to an epoch with a hole. And after
+        // that, because of members that were let in meanwhile.
+        tell_early(nodes, link);
+        link.is_live.send_replace(true);
+        tell_early(nodes, link);
+    }
+    let over = loop {
+        if let Some(over) = over {
+            break over;
+        }
+        over = tokio::select! {
+            () = link.left() => nodes.rest(link).then_some(Over::Left),
+            () = link.closing.cancelled() => Some(Over::Closing),
+            () = link.failed.notified() => Some(Over::Failed),
+        };
+    };
+    if over == Over::Failed {
+        link.let_in_early();
+    }
+    link.end_subscription();
+    // A handler that is stuck, in a recorder of metrics for example, may deliver one frame late,
+    // and keeps the channel from hearing others no longer than this.
+    let shut = tokio::time::timeout(LONGEST_WAIT, gate.shut());
+    tokio::select! {
+        _ = shut => {}
+        () = link.closing.cancelled() => {}
+    }
+    over
 }
 
 /// Members that joined before the subscription was live have missed what was sent meanwhile.
@@ -212,25 +296,51 @@ fn tell_early(nodes: &Nodes, link: &Arc<Link>) {
     }
 }
 
-/// Waits until the subscription is live. Returns whether it is, and not ended.
-async fn become_live(nodes: &Nodes, link: &Link) -> bool {
+/// Waits until the subscription is live. `None` if it is, and not over.
+async fn become_live(nodes: &Nodes, link: &Link) -> Option<Over> {
     let mut wait = Duration::from_millis(5);
     loop {
         let ready = match &*link.subscription.lock() {
             Some(subscription) => subscription.ready(Duration::ZERO),
-            None => return false,
+            None => return Some(Over::Failed),
         };
         match ready {
-            Ok(()) => return true,
+            Ok(()) => return None,
             Err(ReadyError::Timeout) => {}
-            Err(_) => return false,
+            Err(_) => return Some(Over::Failed),
         }
         tokio::select! {
-            () = link.ended.cancelled() => return false,
-            () = nodes.closing.cancelled() => return false,
-            () = link.failed.notified() => return false,
+            () = link.left() => if nodes.rest(link) {
+                return Some(Over::Left);
+            },
+            () = link.closing.cancelled() => return Some(Over::Closing),
+            () = link.failed.notified() => return Some(Over::Failed),
             () = tokio::time::sleep(wait) => {}
         }
         wait = Duration::from_millis(250).min(wait * 2);
+    }
+}
+
+impl Nodes {
+    /// Ends the use of a link, unless something holds it again. Returns whether it did. A member
+    /// that joins after that waits until the link is live again.
+    fn rest(&self, link: &Link) -> bool {
+        let _routes = self.routes.lock();
+        let is_left = link.is_left();
+        if is_left {
+            link.is_live.send_replace(false);
+        }
+        is_left
+    }
+
+    /// Forgets a link without a subscription, unless something holds it again. Returns whether it
+    /// did.
+    fn forget(&self, link: &Link) -> bool {
+        let mut routes = self.routes.lock();
+        let is_left = link.is_left();
+        if is_left && let Some(channel) = &link.channel {
+            routes.remove(channel);
+        }
+        is_left
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use fanfeed::{Receiver, RecvError};
 use fanfeed_broker::{AsyncBroker, Event, MessageId};
 use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
 
 use super::Nodes;
 use super::envelope::{What, lists};
@@ -28,7 +29,8 @@ pub(super) fn begin(nodes: Arc<Nodes>) -> impl Future<Output = ()> {
     let events = nodes.broker().events();
     nodes.look();
     let own = [nodes.keys.presence(), nodes.keys.node(&nodes.id)];
-    let own = own.map(|key| Route::open(&nodes, key, None));
+    // They hear the other nodes until the last handler has ended.
+    let own = own.map(|key| Route::open(&nodes, key, None, CancellationToken::new()));
     let links = own.each_ref().map(|route| Arc::clone(&route.link));
     let _ = nodes.own.set(links.clone());
     run(nodes, own, links, events)
@@ -41,17 +43,19 @@ async fn run(
     mut events: Receiver<Event>,
 ) {
     let mut has_events = true;
-    let mut live = pin!(async move {
-        for link in links {
+    let mut live = pin!(async {
+        for link in &links {
             link.live().await;
         }
     });
+    let mut drained = pin!(nodes.drained());
     let mut hello = true;
     let interval = nodes.options.interval;
     let (mut beat_at, mut sweep_at) = (Instant::now() + interval, Instant::now());
     let mut snapshot_at = Instant::now();
-    while !nodes.closing.is_cancelled() {
+    loop {
         tokio::select! {
+            () = &mut drained => break,
             () = &mut live, if hello => {
                 hello = false;
                 nodes.beat(true);
@@ -59,7 +63,6 @@ async fn run(
             }
             () = nodes.wake.notified() => sleep(GATHER).await,
             () = sleep_until(beat_at.min(sweep_at)) => {}
-            () = nodes.closing.cancelled() => {}
             event = events.recv_async(), if has_events => match event {
                 Ok(Event::Connected) => {
                     nodes.look();
@@ -93,28 +96,26 @@ async fn run(
         }
     }
     nodes.publish_presence(false);
-    nodes.drained().await;
-    nodes.publish_presence(false);
     nodes.publish(nodes.keys.presence(), None, What::Bye, "");
     // The others find out by themselves if it fails.
     let _ = nodes.broker().flush_async(FLUSH).await;
+    // The runtime is about to end, and their tasks with it.
+    for link in &links {
+        link.end_subscription();
+    }
     drop(own);
     nodes.closed.cancel();
 }
 
 impl Nodes {
-    /// Waits until no session is left whose handlers may still reply to a channel, or the deadline
-    /// of the shutdown. The other nodes take this one for alive meanwhile.
+    /// Waits until the server shuts down and no session is left whose handlers may still reply to a
+    /// channel, or until the deadline of the shutdown.
     async fn drained(&self) {
-        let Some(core) = self.core() else {
-            return;
-        };
-        let mut emptied = pin!(core.emptied());
-        loop {
+        self.closing.cancelled().await;
+        if let Some(core) = self.core() {
             tokio::select! {
-                () = &mut emptied => return,
-                () = core.killed.cancelled() => return,
-                () = sleep(self.options.interval) => self.beat(false),
+                () = core.emptied() => {}
+                () = core.killed.cancelled() => {}
             }
         }
     }
