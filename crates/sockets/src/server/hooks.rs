@@ -94,6 +94,16 @@ impl Hooks {
         }
     }
 
+    fn are_none(&self) -> bool {
+        let Self {
+            join,
+            leave,
+            create,
+            close,
+        } = self;
+        join.is_none() && leave.is_none() && create.is_none() && close.is_none()
+    }
+
     fn wants(&self, event: &Event) -> bool {
         match event {
             Event::Create(_) => self.create.is_some(),
@@ -158,7 +168,7 @@ impl HookRunner {
 
     /// Whether the hooks of a channel are so late that no client should join it now.
     pub(super) fn is_behind(&self, channel: &str) -> bool {
-        if self.hooks.join.is_none() && self.hooks.leave.is_none() {
+        if self.hooks.are_none() {
             return false;
         }
         let queues = self.shared.queues.lock();

@@ -219,6 +219,25 @@ async fn a_channel_whose_hooks_are_behind_takes_no_more_members() {
             async move { gate.acquire().await.unwrap().forget() }
         })
         .on_leave(|_| async {});
+    are_behind(builder, gate).await;
+}
+
+/// Each client creates the channel, and its leave ends it.
+#[tokio::test]
+async fn a_channel_whose_own_hooks_are_behind_takes_no_more_members() {
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    let opened = Arc::clone(&gate);
+    let builder = echoing()
+        .on_channel_create(move |_| {
+            let gate = Arc::clone(&opened);
+            async move { gate.acquire().await.unwrap().forget() }
+        })
+        .on_channel_close(|_, _| async {});
+    are_behind(builder, gate).await;
+}
+
+/// Joins and leaves until a client is refused. The first hook of each takes a permit.
+async fn are_behind(builder: ServerBuilder, gate: Arc<tokio::sync::Semaphore>) {
     let server = listen(builder).await;
     let mut joins = 0;
     let status = loop {
