@@ -84,7 +84,9 @@ impl Channel {
         })
     }
 
-    /// Ends the channel: returns its last members, and fails its questions.
+    /// Ends the channel, and returns its last members. The caller then
+    /// [fails its questions](Awaits::clear) without any lock: that wakes the askers, by wakers of
+    /// the application's.
     pub(super) fn end(&self) -> Vec<Arc<Member>> {
         let mut state = self.state.lock();
         self.has_ended.store(true, Ordering::Relaxed);
@@ -94,7 +96,6 @@ impl Channel {
         if let Some(timer) = timer {
             timer.abort();
         }
-        self.awaits.clear();
         members
     }
 

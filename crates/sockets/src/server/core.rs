@@ -286,6 +286,7 @@ impl Core {
         member.unsubscribe();
         self.counters.left.add(1);
         if removed == Removed::Last {
+            channel.awaits.clear();
             self.tell_end(channel, ChannelEnd::Emptied);
         }
     }
@@ -333,6 +334,7 @@ impl Core {
             members
         };
         channel.feed.close();
+        channel.awaits.clear();
         self.counters.left.add(members.len() as u64);
         self.tell_end(channel, end);
         let (key, close) = match end {

@@ -1,8 +1,12 @@
 //! Questions to a channel.
 
+use std::future::Future;
+use std::pin::pin;
+use std::sync::{Arc, mpsc};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
-use fanfeed_sockets::{AwaitError, Identity, Message};
+use fanfeed_sockets::{AwaitError, Identity, Message, Server};
 use serde_json::json;
 
 use crate::support::{PATIENCE, echoing, listen, until};
@@ -32,6 +36,46 @@ async fn a_question_that_nobody_answers_times_out() {
     member.send("echo", json!(1)).await;
     assert_eq!(member.next().await["type"], "echoed");
     assert_eq!(server.server.stats().late_answers, 1);
+}
+
+/// A waker that uses the server, as that of an executor may which polls at once.
+struct Uses(Server, mpsc::Sender<bool>);
+
+impl Wake for Uses {
+    fn wake(self: Arc<Self>) {
+        let _ = self.1.send(self.0.has_channel("room"));
+    }
+}
+
+#[test]
+fn an_asker_is_woken_without_a_lock() {
+    for is_closed in [true, false] {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let (server, member) = runtime.block_on(async {
+            let server = listen(echoing()).await;
+            let member = server.join("room").await;
+            (server, member)
+        });
+        let (tell, told) = mpsc::channel();
+        let waker = Waker::from(Arc::new(Uses(server.server.clone(), tell)));
+        let entered = runtime.enter();
+        let mut asked = pin!(server.server.broadcast_await("room", question(), PATIENCE));
+        let polled = asked.as_mut().poll(&mut Context::from_waker(&waker));
+        assert!(polled.is_pending());
+        drop(entered);
+        let (handle, inside) = (server.server.clone(), runtime.handle().clone());
+        std::thread::spawn(move || {
+            let _inside = inside.enter();
+            match is_closed {
+                true => drop(handle.close_channel("room")),
+                false => drop(member),
+            }
+        });
+        let has_channel = told.recv_timeout(PATIENCE);
+        // Where it hangs, so would the runtime.
+        runtime.shutdown_background();
+        assert_eq!(has_channel, Ok(false));
+    }
 }
 
 #[tokio::test]
