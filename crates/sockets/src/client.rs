@@ -169,14 +169,8 @@ impl Client {
         let member = reservation.fill();
         // Before this returns, so that the program can publish at once.
         let connection = (socket, member.connect(core.settings.outbox));
-        let life = life::live(
-            Arc::clone(core),
-            Arc::clone(&member),
-            dialer,
-            connection,
-            counted,
-        );
-        drop(core.runtime.spawn(life));
+        let over = life::Over::new(Arc::clone(core), Arc::clone(&member), counted);
+        drop(core.runtime.spawn(life::live(over, dialer, connection)));
         Ok(Membership::new(Arc::clone(core), member))
     }
 

@@ -66,7 +66,7 @@ pub(super) struct Noted {
 }
 
 impl Noted {
-    fn new(inner: Box<dyn Transport>) -> Self {
+    pub(super) fn new(inner: Box<dyn Transport>) -> Self {
         let progress = Progress::new();
         Self { inner, progress }
     }

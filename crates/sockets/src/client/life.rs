@@ -18,20 +18,10 @@ use super::stats::Connected;
 /// A connection that has been made, and what is to be written to it.
 pub(super) type Connection = (Socket, mpsc::Receiver<Outgoing>);
 
-/// Runs a membership, beginning with a connection that has been made.
-pub(super) async fn live(
-    core: Arc<Core>,
-    member: Arc<Member>,
-    dialer: Arc<Dialer>,
-    connection: Connection,
-    counted: Counted,
-) {
-    let mut over = Over {
-        core: Arc::clone(&core),
-        member: Arc::clone(&member),
-        reason: Some(LeaveReason::ClientClosed),
-        _counted: counted,
-    };
+/// Runs a membership, beginning with a connection that has been made. The membership is over when
+/// the future is dropped, also before it is polled: its runtime may shut down at any time.
+pub(super) async fn live(mut over: Over, dialer: Arc<Dialer>, connection: Connection) {
+    let (core, member) = (Arc::clone(&over.core), Arc::clone(&over.member));
     let (inbox, received) = Inbox::new(&core);
     let listening = listen_while_open(Arc::clone(&core), Arc::clone(&member), received);
     drop(core.runtime.spawn(listening));
@@ -58,11 +48,22 @@ async fn listen_while_open(
 
 /// Ends the membership when it is dropped: after the task's work, or because its runtime shuts
 /// down.
-struct Over {
+pub(super) struct Over {
     core: Arc<Core>,
     member: Arc<Member>,
     reason: Option<LeaveReason>,
     _counted: Counted,
+}
+
+impl Over {
+    pub(super) fn new(core: Arc<Core>, member: Arc<Member>, counted: Counted) -> Self {
+        Self {
+            core,
+            member,
+            reason: Some(LeaveReason::ClientClosed),
+            _counted: counted,
+        }
+    }
 }
 
 impl Drop for Over {
@@ -193,5 +194,39 @@ impl Retries {
                 });
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use tokio_tungstenite::WebSocketStream;
+    use tokio_tungstenite::tungstenite::protocol::Role;
+
+    use super::{LeaveReason, Over, live};
+    use crate::client::dial::{Dialer, Noted};
+    use crate::client::{Client, JoinOptions, Membership};
+
+    /// The runtime is shut down between the upgrade and the task.
+    #[tokio::test]
+    async fn a_membership_whose_task_never_ran_is_over() {
+        let client = Client::builder().build().unwrap();
+        let core = client.core();
+        let (host, options) = ("ws://localhost", JoinOptions::new());
+        let dialer = Dialer::new(host, "room", &options, &core.settings, &core.tls).unwrap();
+        let member = core.reserve(host, "room").unwrap().fill();
+        let (near, _far) = tokio::io::duplex(64);
+        let near = Noted::new(Box::new(near));
+        let socket = WebSocketStream::from_raw_socket(near, Role::Client, None).await;
+        let over = Over::new(Arc::clone(core), Arc::clone(&member), core.count_task());
+        let connection = (socket, member.connect(1));
+        drop(live(over, Arc::new(dialer), connection));
+        let membership = Membership::new(Arc::clone(core), member);
+        let over = tokio::time::timeout(Duration::from_secs(60), membership.over()).await;
+        assert!(matches!(over, Ok(LeaveReason::ClientClosed)), "{over:?}");
+        client.close().await;
+        assert!(!client.has_channel("room"));
     }
 }
