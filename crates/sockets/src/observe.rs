@@ -3,6 +3,7 @@
 
 #[macro_use]
 mod counters;
+mod clock;
 mod handler;
 #[cfg(feature = "server")]
 mod handshake;
@@ -15,6 +16,8 @@ use std::sync::Arc;
 use crate::handler::HandlerError;
 use crate::middleware::guard;
 
+#[cfg(feature = "server")]
+pub(crate) use clock::at_most;
 pub(crate) use counters::{Counter, counters};
 pub(crate) use handler::observed;
 #[cfg(feature = "server")]

@@ -51,7 +51,7 @@ use fanfeed::Receiver;
 use tokio::net::TcpListener;
 
 use crate::connection::{Connection, Identity};
-use crate::observe::Handshake;
+use crate::observe::{Handshake, at_most};
 use crate::wire::{Message, unique_id};
 use core::Core;
 use reach::{Entrance, frame_for};
@@ -357,7 +357,7 @@ impl Server {
             self.core.hooks.idle().await;
             self.left_nodes().await;
         };
-        if tokio::time::timeout(deadline, graceful).await.is_ok() {
+        if at_most(deadline, graceful).await.is_some() {
             self.core.tell_shutdown(0).await;
             return ShutdownReport {
                 cut: 0,
@@ -365,9 +365,9 @@ impl Server {
             };
         }
         let cut = self.core.kill();
-        let hooks_finished = tokio::time::timeout(Duration::ZERO, self.core.hooks.idle())
+        let hooks_finished = at_most(Duration::ZERO, self.core.hooks.idle())
             .await
-            .is_ok();
+            .is_some();
         self.core.hooks.stop();
         // The program may exit when this returns. The events about cut connections and the goodbye
         // to the other nodes must be sent before.
@@ -375,7 +375,7 @@ impl Server {
             self.core.emptied().await;
             self.left_nodes().await;
         };
-        let _ = tokio::time::timeout(CUT_TIME, gone).await;
+        let _ = at_most(CUT_TIME, gone).await;
         self.core.tell_shutdown(cut).await;
         ShutdownReport {
             cut,

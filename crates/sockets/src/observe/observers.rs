@@ -1,12 +1,13 @@
 //! The observers of a server or a client.
 
-use std::sync::{OnceLock, mpsc};
+use std::sync::OnceLock;
 use std::thread;
 use std::time::Duration;
 
 use fanfeed::{Feed, Overflow, Receiver, RecvError};
 use tokio::sync::watch;
 
+use super::clock::at_most_on_a_thread;
 use super::quietly;
 
 /// Events that a receiver may be behind before it misses some.
@@ -93,42 +94,7 @@ impl<E: Clone + Send + Sync + 'static> Observers<E> {
         if ended.has_changed().is_err() {
             return;
         }
-        let Ok(mut clock) = Clock::start(LOG_OUT) else {
-            return;
-        };
-        tokio::select! {
-            biased;
-            () = async { while ended.changed().await.is_ok() {} } => {}
-            () = clock.elapsed() => {}
-        }
-    }
-}
-
-/// Measures a time on a thread of its own: a client may be closed outside of any runtime, or after
-/// its runtime has been shut down, and timers of tokio's panic there.
-struct Clock {
-    elapsed: watch::Receiver<()>,
-    /// Ends the thread when this is dropped.
-    _running: mpsc::Sender<()>,
-}
-
-impl Clock {
-    fn start(time: Duration) -> std::io::Result<Self> {
-        let (running, stopped) = mpsc::channel();
-        let (ticking, elapsed) = watch::channel(());
-        thread::Builder::new()
-            .name("fanfeed-sockets-clock".into())
-            .spawn(move || {
-                let _ticking = ticking;
-                let _ = stopped.recv_timeout(time);
-            })?;
-        Ok(Self {
-            elapsed,
-            _running: running,
-        })
-    }
-
-    async fn elapsed(&mut self) {
-        while self.elapsed.changed().await.is_ok() {}
+        let last = async { while ended.changed().await.is_ok() {} };
+        let _ = at_most_on_a_thread(LOG_OUT, last).await;
     }
 }

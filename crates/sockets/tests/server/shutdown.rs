@@ -234,6 +234,58 @@ async fn what_the_server_serves_can_begin_its_shutdown() {
     }
 }
 
+struct Unpark(std::thread::Thread);
+
+impl std::task::Wake for Unpark {
+    fn wake(self: std::sync::Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Waits for a future outside of any runtime.
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let waker = std::sync::Arc::new(Unpark(std::thread::current())).into();
+    let mut cx = std::task::Context::from_waker(&waker);
+    let mut future = std::pin::pin!(future);
+    loop {
+        if let std::task::Poll::Ready(done) = future.as_mut().poll(&mut cx) {
+            return done;
+        }
+        std::thread::park_timeout(PATIENCE);
+    }
+}
+
+#[test]
+fn a_server_is_shut_down_outside_of_its_runtime() {
+    let hang = |_: Request| std::future::pending::<fanfeed_sockets::Reply>();
+    for is_cut in [false, true] {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let limits = Limits::default().close_time(PATIENCE);
+        let builder = echoing().limits(limits).direct_handler("hang", hang);
+        let (server, mut client) = runtime.block_on(async {
+            let server = listen(builder).await;
+            let client = server.join("room").await;
+            (server, client)
+        });
+        let deadline = match is_cut {
+            true => {
+                runtime.block_on(client.send("hang", Value::Null));
+                runtime.block_on(until("the handler runs", || {
+                    server.server.stats().received == 1
+                }));
+                Duration::from_millis(50)
+            }
+            false => PATIENCE,
+        };
+        let reading = runtime.spawn(async move { client.close_code().await });
+        let report = block_on(server.server.shutdown(deadline));
+        assert_eq!(report.cut, usize::from(is_cut));
+        if !is_cut {
+            assert_eq!(runtime.block_on(reading).unwrap(), 1001);
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_response_that_never_comes_is_cut_at_the_deadline() {
     use tokio::io::AsyncReadExt;
