@@ -190,7 +190,8 @@ limits! {
     /// How long a client may be silent. Anything that arrives is a sign of life: a message, a part
     /// of one, a ping or a pong. (Parts cannot be seen on a socket of axum's, which
     /// [`serve_socket`](crate::Server::serve_socket) takes.) The server sends pings at least every
-    /// two fifths of this time, whatever `ping_interval` is.
+    /// two fifths of this time, whatever `ping_interval` is. If the server itself is held up for an
+    /// eighth of this time, by a runtime that is blocked for example, the time starts again.
     idle_time, get_idle_time: Duration;
     /// How long a message may take to arrive, from its first byte to its last. Its parts are signs
     /// of life, so this is what ends a client that sends a byte now and then.

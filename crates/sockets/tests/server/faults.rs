@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use fanfeed_sockets::{Identity, Limits, Message, Request, Server};
-use futures_util::StreamExt;
 use serde_json::{Value, json};
 
 use crate::support::{PATIENCE, echoing, listen, until};
@@ -222,62 +221,6 @@ async fn b9_leaving_is_told_once_while_others_remain() {
     // It waits for all hooks, so that one that is called twice is seen.
     assert!(server.server.shutdown(PATIENCE).await.hooks_finished);
     assert_eq!(left.load(Ordering::SeqCst), 2);
-}
-
-#[tokio::test]
-async fn b10_any_traffic_is_a_sign_of_life_and_silence_is_not() {
-    let limits = Limits::default()
-        .idle_time(Duration::from_millis(600))
-        .ping_interval(Duration::from_secs(60));
-    let server = listen(echoing().limits(limits)).await;
-    let mut talker = server.join("room").await;
-    // Nobody reads for this client, so it answers no ping.
-    let mut silent = server.join("room").await;
-    let started = Instant::now();
-    while started.elapsed() < Duration::from_millis(1500) {
-        talker.send("echo", json!(1)).await;
-        assert_eq!(talker.next().await["body"], 1);
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    assert_eq!(silent.close_code().await, 1001);
-    talker.send("echo", json!(2)).await;
-    assert_eq!(talker.next().await["body"], 2);
-    assert_eq!(server.server.stats().silent, 1);
-}
-
-#[tokio::test]
-async fn b10_a_short_idle_time_makes_pings_more_frequent() {
-    let limits = Limits::default().idle_time(Duration::from_millis(1000));
-    let server = listen(echoing().limits(limits)).await;
-    let mut reader = server.join("room").await;
-    // It sends nothing, and answers pings because it reads.
-    let listening = tokio::time::timeout(Duration::from_secs(3), reader.next_or_close()).await;
-    assert!(listening.is_err(), "{listening:?}");
-    reader.send("echo", json!(1)).await;
-    assert_eq!(reader.next().await["body"], 1);
-    assert_eq!(server.server.stats().silent, 0);
-}
-
-#[tokio::test]
-async fn b10_pings_and_unsolicited_pongs_are_sent() {
-    use tokio_tungstenite::tungstenite::Message as WsMessage;
-    let limits = Limits::default()
-        .ping_interval(Duration::from_millis(50))
-        .idle_time(Duration::from_millis(500));
-    let server = listen(echoing().limits(limits)).await;
-    let mut client = server.join("room").await;
-    let (mut pings, mut pongs) = (0, 0);
-    // Long enough for silence to be noticed, if the client's pongs were none.
-    while pings < 30 || pongs < 30 {
-        let next = tokio::time::timeout(PATIENCE, client.socket.next()).await;
-        match next.unwrap().unwrap().unwrap() {
-            WsMessage::Ping(_) => pings += 1,
-            WsMessage::Pong(_) => pongs += 1,
-            other => panic!("{other:?}"),
-        }
-    }
-    client.send("echo", json!(1)).await;
-    assert_eq!(client.next().await["body"], 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

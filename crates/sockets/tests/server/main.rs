@@ -12,6 +12,7 @@ mod joining;
 mod metrics;
 mod panics;
 mod shutdown;
+mod silence;
 mod slow;
 mod support;
 #[cfg(feature = "tracing")]

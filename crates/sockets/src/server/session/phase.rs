@@ -219,7 +219,14 @@ impl<S: Socket> Session<S> {
         }
         let is_silent = self.heard + limits.idle_time <= now;
         let is_late = self.unfinished_until().is_some_and(|until| until <= now);
-        if self.listens() && (is_silent || is_late) {
+        let was_held_up = now.saturating_duration_since(deadline) > limits.idle_time / 8;
+        if self.listens() && was_held_up {
+            // By a blocked runtime, or a machine that stood still: no ping was sent meanwhile, so
+            // that the silence says nothing about the peer, which gets the whole time to answer the
+            // next one.
+            self.heard = now;
+            self.arrival.resume(now);
+        } else if self.listens() && (is_silent || is_late) {
             self.core.counters.silent.add(1);
             // The peer may be gone, or only unable to send.
             self.phase.must_end(now + limits.close_time);
