@@ -2,6 +2,7 @@
 
 #[cfg(feature = "tls")]
 mod with {
+    use std::io;
     use std::sync::{Arc, OnceLock};
 
     use tokio::net::TcpStream;
@@ -9,7 +10,7 @@ mod with {
     use tokio_rustls::rustls::crypto::ring::default_provider;
     use tokio_rustls::rustls::pki_types::pem::PemObject;
     use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-    use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+    use tokio_rustls::rustls::{ClientConfig, Error as TlsError, RootCertStore};
 
     use super::super::dial::Transport;
     use super::super::error::{ClientBuildError, JoinError};
@@ -23,6 +24,21 @@ mod with {
         given: Option<Arc<ClientConfig>>,
         identity: Option<Arc<Pem>>,
         system: Arc<OnceLock<Arc<ClientConfig>>>,
+    }
+
+    /// Says that the TLS failed, and what would be right if the server speaks none.
+    fn failed(error: &io::Error) -> io::Error {
+        let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
+        let hint = match cause {
+            Some(TlsError::InvalidMessage(_)) => {
+                ": it may speak no TLS, and its URL then begins with ws://"
+            }
+            _ => "",
+        };
+        io::Error::new(
+            error.kind(),
+            format!("the TLS handshake failed: {error}{hint}"),
+        )
     }
 
     impl Tls {
@@ -78,7 +94,9 @@ mod with {
                 what: "its name is neither a domain name nor an address",
             })?;
             let stream = TlsConnector::from(config).connect(name, stream).await;
-            Ok(Box::new(stream.map_err(JoinError::Io)?))
+            Ok(Box::new(
+                stream.map_err(|error| JoinError::Io(failed(&error)))?,
+            ))
         }
 
         /// With the certificates of the system, which are files: they are read on a thread that may

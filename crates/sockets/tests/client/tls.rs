@@ -6,6 +6,7 @@ use std::sync::Arc;
 use fanfeed_sockets::{Client, ClientBuildError, ClientPublisher, JoinError, JoinOptions, Message};
 use fanfeed_testkit::Authority;
 use fanfeed_testkit::tls::Identity;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::ring::default_provider;
@@ -103,6 +104,25 @@ async fn a_server_of_a_private_authority_is_trusted_when_the_authority_is_given(
     let error = client.join(&wrong_name, "room", JoinOptions::new()).await;
     assert!(matches!(error, Err(JoinError::Io(_))), "{error:?}");
     room.leave().await;
+}
+
+#[tokio::test]
+async fn a_server_without_tls_is_told() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("it has one");
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+        }
+    });
+    let client = quick().build().expect("a runtime");
+    let url = format!("wss://{address}");
+    let error = client.join(&url, "room", JoinOptions::new()).await;
+    let error = error.expect_err("it speaks no TLS").to_string();
+    assert!(
+        error.contains("TLS handshake") && error.contains("ws://"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
