@@ -63,22 +63,35 @@ impl<T> Pass<T> {
 }
 
 impl<T: Clone + Send + 'static> Delivery<T> {
-    /// Moves the value to the only subscriber, if that has an own channel with room, and this
-    /// thread has a lane. No user code runs, except to wake the receiver.
+    /// Moves the value to the only subscriber, if that has an own channel or a crossbeam sender with
+    /// room, and this thread has a lane. No user code runs, except to wake the receiver of an own
+    /// channel.
     #[inline(always)]
     pub(super) fn serve_only_one_quickly(&mut self, core: &Core<T>) -> bool {
         let first = core.directory().first();
-        let is_plain = |live: u64| live.is_power_of_two() && live & first.plain() != 0;
         // The subscribers may change before the visit begins. This check saves the visit if there
         // are several subscribers.
-        if !is_plain(first.live().load()) || core.directory().has_live_beyond() {
+        let live = first.live().load();
+        if !live.is_power_of_two() || core.directory().has_live_beyond() {
             return false;
         }
+        if live & first.plain() != 0 {
+            self.serve_only_own_quickly(core, first)
+        } else if live & first.crossbeam() != 0 {
+            self.serve_only_crossbeam_quickly(core, first)
+        } else {
+            false
+        }
+    }
+
+    #[inline(always)]
+    fn serve_only_own_quickly(&mut self, core: &Core<T>, first: &Chunk<T>) -> bool {
         let Some(visit) = core.records().enter_lone(first.place()) else {
             return false;
         };
         let live = first.live().load();
-        if !is_plain(live) || core.directory().has_live_beyond() {
+        let is_plain = live.is_power_of_two() && live & first.plain() != 0;
+        if !is_plain || core.directory().has_live_beyond() {
             return false;
         }
         let Some(value) = self.original.take() else {
@@ -102,6 +115,40 @@ impl<T: Clone + Send + 'static> Delivery<T> {
             }
             Err(value) => {
                 self.original = Some(value);
+                false
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn serve_only_crossbeam_quickly(&mut self, core: &Core<T>, first: &Chunk<T>) -> bool {
+        // A send to a crossbeam channel may wait for another thread's send, so it needs a visit
+        // without a window.
+        let Some((_visit, lane)) = core.records().enter_lone_without_window(first.place()) else {
+            return false;
+        };
+        let live = first.live().load();
+        let is_crossbeam = live.is_power_of_two() && live & first.crossbeam() != 0;
+        if !is_crossbeam || core.directory().has_live_beyond() {
+            return false;
+        }
+        let Some(value) = self.original.take() else {
+            return false;
+        };
+        // SAFETY: the visit to this chunk began before `live` was read, the seat was live, and the
+        // chunk says that it has a crossbeam sender.
+        let seat = unsafe { first.seat(live.trailing_zeros() as usize) };
+        // SAFETY: as above.
+        let (sender, entry) = unsafe { seat.crossbeam_unchecked() };
+        match sender.try_send(value) {
+            Ok(()) => {
+                entry.count_delivered(lane);
+                self.delivered += 1;
+                true
+            }
+            // What follows may run user code, so it is done in an ordinary visit.
+            Err(error) => {
+                self.original = Some(error.into_inner());
                 false
             }
         }

@@ -128,17 +128,8 @@ impl Records {
     /// thread that has a lane and is idle on this feed.
     #[inline(always)]
     pub(crate) fn enter_lone(&self, place: Place) -> Option<Lone<'_>> {
-        let record = self.lanes.get(lane::held())?;
-        // ORDERING: only this lane's thread stores here, and lanes change hands with Release and
-        // Acquire.
-        // SAFETY: null, or a record that lives as long as `self`.
-        let record: &Record = unsafe { record.load(Ordering::Relaxed).as_ref() }?;
-        let last = record.at.own();
-        if At::place(last) != Place::IDLE {
-            return None;
-        }
+        let (record, visit) = self.idle_record(lane::held())?;
         let right = Right::new(&self.sole, &record.window);
-        let visit = At::visit(last).wrapping_add(1);
         match right.look() {
             Standing::Sole => {
                 let window = right.open_before_look();
@@ -149,13 +140,58 @@ impl Records {
                     || mutant!("only_subscriber_is_served_beside_a_second_sender");
                 is_alone.then_some(Lone::Alone(visit))
             }
-            Standing::OneOfMany if record.light.is_on() || Self::turn_light(record) => {
-                record.at.begin_light(visit, place);
-                record.light.fence();
-                Some(Lone::Among(EndOfVisit { record, visit }))
-            }
-            _ => None,
+            Standing::OneOfMany => Self::begin_among(record, visit, place).map(Lone::Among),
+            Standing::Unknown => None,
         }
+    }
+
+    /// Like [`enter_lone`](Self::enter_lone), for a thread that claims no place in an own channel.
+    /// Also returns the thread's lane.
+    #[inline(always)]
+    pub(crate) fn enter_lone_without_window(
+        &self,
+        place: Place,
+    ) -> Option<(EndOfVisit<'_>, usize)> {
+        let lane = lane::held();
+        let (record, visit) = self.idle_record(lane)?;
+        let right = Right::new(&self.sole, &record.window);
+        let visit = match right.look() {
+            Standing::Sole => {
+                record.at.begin_alone(visit, place);
+                let visit = EndOfVisit { record, visit };
+                // As in `Section::begin`: another thread may have become the sole sender before
+                // this visit began. Models cannot tell, because their light fences are full ones.
+                right.is_unchanged().then_some(visit)?
+            }
+            Standing::OneOfMany => Self::begin_among(record, visit, place)?,
+            Standing::Unknown => return None,
+        };
+        Some((visit, lane))
+    }
+
+    /// The record of the thread that has this lane, if the thread is idle on this feed, and the
+    /// number of its next visit.
+    #[inline(always)]
+    fn idle_record(&self, lane: usize) -> Option<(&Record, u32)> {
+        let record = self.lanes.get(lane)?;
+        // ORDERING: only this lane's thread stores here, and lanes change hands with Release and
+        // Acquire.
+        // SAFETY: null, or a record that lives as long as `self`.
+        let record: &Record = unsafe { record.load(Ordering::Relaxed).as_ref() }?;
+        let last = record.at.own();
+        let is_idle = At::place(last) == Place::IDLE;
+        is_idle.then(|| (record, At::visit(last).wrapping_add(1)))
+    }
+
+    /// Begins a lone visit of one of several senders, if light fences cost nothing.
+    #[inline(always)]
+    fn begin_among(record: &Record, visit: u32, place: Place) -> Option<EndOfVisit<'_>> {
+        if !record.light.is_on() && !Self::turn_light(record) {
+            return None;
+        }
+        record.at.begin_light(visit, place);
+        record.light.fence();
+        Some(EndOfVisit { record, visit })
     }
 
     /// Lets visits of the calling thread begin with a light fence, if light fences cost nothing.

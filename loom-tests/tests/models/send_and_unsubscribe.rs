@@ -2,10 +2,11 @@
 //! the carrier is dropped.
 //!
 //! Modelled: one thread that sends and one that unsubscribes a channel that the caller brought
-//! along, or a channel of the feed's own (closures have [their own models](super::closures)); a
-//! send inside a delivery, whose record is one of the extra ones; an unsubscribe inside a delivery;
-//! and the gate, by which `stats` keeps a carrier in place. Bounds: two threads, one or two values,
-//! one or two subscriptions; two or three preemptions, or no bound (30) where that takes seconds.
+//! along, a crossbeam channel that is the only subscriber, or a channel of the feed's own (closures
+//! have [their own models](super::closures)); a send inside a delivery, whose record is one of the
+//! extra ones; an unsubscribe inside a delivery; and the gate, by which `stats` keeps a carrier in
+//! place. Bounds: two threads, one to three values, one or two subscriptions; two or three
+//! preemptions, or no bound (30) where that takes seconds.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test models send_and_unsubscribe::
@@ -53,6 +54,43 @@ fn the_only_channel_and_two_sends() {
     let arrived: Vec<_> = receiver.try_iter().collect();
     assert_eq!(arrived, [1, 2][..sent]);
     assert_eq!(arrived.len(), there, "nothing comes afterwards");
+}
+
+/// The only subscriber is a crossbeam channel, which loom cannot see into. The model sees the seat
+/// that has its sender.
+fn the_only_crossbeam_channel_and_two_sends() {
+    let feed = Feed::new();
+    let (sender, receiver) = crossbeam_channel::bounded(3);
+    let subscription = feed.subscribe(sender);
+    // This send makes the thread known to the feed.
+    assert_eq!(feed.send(1), 1);
+    let other = thread::spawn(move || {
+        subscription.unsubscribe();
+        receiver
+    });
+    let sent = 1 + feed.send(2) + feed.send(3);
+    let receiver = other.join().unwrap();
+    let arrived: Vec<_> = receiver.iter().collect();
+    assert_eq!(arrived, [1, 2, 3][..sent]);
+}
+
+/// The thread that unsubscribes has sent before, and so it may be the sole sender by then. Its
+/// observation then makes no heavy fence.
+fn the_only_crossbeam_channel_and_a_second_sender() {
+    let feed = Feed::new();
+    let (sender, receiver) = crossbeam_channel::bounded(3);
+    let subscription = feed.subscribe(sender);
+    assert_eq!(feed.send(1), 1);
+    let other = {
+        let feed = feed.clone();
+        thread::spawn(move || {
+            assert_eq!(feed.send(2), 1);
+            subscription.unsubscribe();
+        })
+    };
+    let sent = 2 + feed.send(3);
+    other.join().unwrap();
+    assert_eq!(receiver.iter().count(), sent);
 }
 
 /// Two sends, so that the unsubscribe may wait for one while the next begins.
@@ -308,6 +346,43 @@ fn a_visit_to_an_only_own_channel_has_to_begin_in_order() {
         Model::bound(5)
             .because(Why::Race)
             .fails_with(both, an_own_channel_and_two_sends);
+    }
+}
+
+#[test]
+fn an_only_crossbeam_channel_gets_nothing_afterwards() {
+    let models = [
+        the_only_crossbeam_channel_and_two_sends,
+        the_only_crossbeam_channel_and_a_second_sender,
+    ];
+    for model in models {
+        Model::bound(5).holds(model);
+        Model::bound(5).with_shared_feeds().holds(model);
+        Model::bound(5).with_plain_fences().holds(model);
+    }
+}
+
+#[test]
+fn a_visit_to_an_only_crossbeam_channel_has_to_begin_in_order() {
+    for mutant in [
+        "sole_delivery_begins_without_light_fence",
+        "deliveries_are_observed_without_heavy_fence",
+        "delivery_ends_relaxed",
+    ] {
+        Model::bound(5)
+            .because(Why::Race)
+            .fails_with(mutant, the_only_crossbeam_channel_and_two_sends);
+    }
+    for mutant in [
+        "light_visit_begins_without_light_fence",
+        "light_visits_are_overlooked",
+        "light_visits_are_not_marked",
+        "record_is_marked_without_order",
+    ] {
+        Model::bound(5)
+            .with_shared_feeds()
+            .because(Why::Race)
+            .fails_with(mutant, the_only_crossbeam_channel_and_two_sends);
     }
 }
 
