@@ -78,7 +78,7 @@ pub enum PublishError {
     /// that blocks. Publish later, or wait with [`publish`](crate::Publisher::publish).
     Full(Message),
     /// There was no room within the timeout, or the server did not confirm within the timeout. In
-    /// the second case the message may still arrive.
+    /// the second case the message may still arrive, if the driver had begun to send it.
     Timeout(Message),
     /// The broker was closed.
     Closed(Message),

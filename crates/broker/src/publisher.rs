@@ -71,6 +71,11 @@ pub trait Publisher: Send + Sync {
     /// As [`publish_timeout`](Self::publish_timeout), [`Refused`](PublishError::Refused) with the
     /// server's reason, and [`Uncertain`](PublishError::Uncertain) if the connection was lost in
     /// between and the driver does not publish again.
+    ///
+    /// After [`Timeout`](PublishError::Timeout), a message that still waits in the queue to the
+    /// server is removed from it, so a caller that tries again during an outage does not fill the
+    /// queue. A message that the driver has may still arrive. That includes a message that went
+    /// back to the queue because its connection was lost: it may have arrived before.
     fn publish_confirmed(
         &self,
         message: Message,

@@ -16,8 +16,9 @@ pub struct BrokerStats {
     /// Messages that the server confirmed, including those whose caller of `publish_confirmed` had
     /// stopped waiting. In memory: as `published`.
     pub confirmed: u64,
-    /// Messages of `published` that the server refused, that were given up at the end, or that may
-    /// have been lost on the way. Each is also an event `PublishFailed`. A message of
+    /// Messages of `published` that the server refused, that were given up at the end or after the
+    /// timeout of `publish_confirmed`, or that may have been lost on the way. Each is also an event
+    /// `PublishFailed`. A message of
     /// `publish_confirmed` that fails is counted too. A message that `publish` itself refuses, for
     /// example because it is too large, is not counted.
     pub publish_failed: u64,

@@ -25,8 +25,8 @@ use crate::sync::{Condvar, Mutex, mutant};
 /// # Invariants
 ///
 /// 1. A message that `publish` took has one number, and is in the queue or in the batch of the
-///    thread until it is settled: confirmed, refused, uncertain, or left over at the end. Each is
-///    settled once.
+///    thread until it is settled: confirmed, refused, uncertain, withdrawn by its caller, or left
+///    over at the end. Each is settled once.
 /// 2. The queue is in the order of the numbers, and all numbers of a batch are smaller than those
 ///    in the queue. A batch whose connection was lost goes back to the front before the next is
 ///    taken. So the order of each publisher's messages holds across a reconnect, and `floor` is the
@@ -47,6 +47,8 @@ struct State {
     queue: VecDeque<Outgoing>,
     /// The numbers in the batch of the thread.
     in_flight: VecDeque<u64>,
+    /// The numbers of messages that their callers withdraw, until that is reported.
+    withdrawn: Vec<u64>,
     next: u64,
     /// The messages that have failed so far, and how many of them a flush has reported.
     failed: Failures,
@@ -84,11 +86,23 @@ impl State {
             return queued.unwrap_or(self.next);
         }
         let first = self.in_flight.front().copied().or(queued);
+        let withdrawn = self.withdrawn.iter().copied().min();
+        let first = first.into_iter().chain(withdrawn).min();
         first.unwrap_or(self.next)
     }
 
     fn unsettled(&self) -> usize {
-        self.queue.len() + self.in_flight.len()
+        self.queue.len() + self.in_flight.len() + self.withdrawn.len()
+    }
+
+    /// Removes a message of the queue. Returns `None` if it is not there.
+    fn withdraw(&mut self, number: u64) -> Option<Outgoing> {
+        let at = self
+            .queue
+            .binary_search_by_key(&number, |outgoing| outgoing.number)
+            .ok()?;
+        self.withdrawn.push(number);
+        self.queue.remove(at)
     }
 
     /// Tells the caller of `publish_confirmed` that its message failed. If there is no such caller,
@@ -137,16 +151,17 @@ impl OutboundQueue {
         wait: Option<Option<Instant>>,
         hub: &Hub,
     ) -> Result<(), PublishError> {
-        self.push_with(message, None, wait, hub)
+        self.push_with(message, None, wait, hub).map(drop)
     }
 
+    /// Puts a message in the queue. Returns its number.
     fn push_with(
         &self,
         message: Message,
         waiter: Option<Sender<Settled>>,
         wait: Option<Option<Instant>>,
         hub: &Hub,
-    ) -> Result<(), PublishError> {
+    ) -> Result<u64, PublishError> {
         let mut state = self.state.lock();
         loop {
             if state.closed {
@@ -186,7 +201,7 @@ impl OutboundQueue {
             self.work.notify_one();
         }
         hub.counters.record_published();
-        Ok(())
+        Ok(number)
     }
 
     /// Puts a message in the queue, or registers the task to be woken when there is room.
@@ -200,7 +215,7 @@ impl OutboundQueue {
         loop {
             message = match self.push_with(message, None, None, hub) {
                 Err(PublishError::Full(message)) => message,
-                other => return other,
+                other => return other.map(drop),
             };
             let mut state = self.state.lock();
             if !state.closed && state.unsettled() >= self.capacity {
@@ -221,7 +236,7 @@ impl OutboundQueue {
     ) -> Result<Receipt, PublishError> {
         let deadline = Instant::now().checked_add(timeout);
         let (sender, receiver) = bounded(1);
-        self.push_with(message.clone(), Some(sender), Some(deadline), hub)?;
+        let number = self.push_with(message.clone(), Some(sender), Some(deadline), hub)?;
         let settled = match deadline {
             Some(deadline) => receiver
                 .recv_deadline(deadline)
@@ -230,11 +245,17 @@ impl OutboundQueue {
         };
         let settled = match settled {
             Err(true) => {
-                let state = self.state.lock();
+                let mut state = self.state.lock();
                 let settled = receiver.try_recv();
                 // Under the lock: see `State::fail`.
                 drop(receiver);
+                // Otherwise the messages of callers that try again would fill the queue while the
+                // server is away.
+                let withdrawn = state.withdraw(number);
                 drop(state);
+                if let Some(outgoing) = withdrawn {
+                    self.end_withdrawal(outgoing, hub);
+                }
                 settled.map_err(|_| true)
             }
             settled => settled,
@@ -246,6 +267,28 @@ impl OutboundQueue {
             Err(true) => Err(PublishError::Timeout(message)),
             Ok(Settled::LeftOver) | Err(false) => Err(PublishError::Closed(message)),
         }
+    }
+
+    /// Settles a message that was removed from the queue.
+    fn end_withdrawal(&self, outgoing: Outgoing, hub: &Hub) {
+        // First, so that the event has been sent when a flush returns.
+        report(
+            &outgoing.message,
+            "it was not confirmed within its timeout, and is sent no more",
+            hub,
+        );
+        let mut state = self.state.lock();
+        state.withdrawn.retain(|number| *number != outgoing.number);
+        let waiting = state.waiting > 0;
+        let wakers = std::mem::take(&mut state.wakers);
+        drop(state);
+        self.settled.notify_all();
+        if waiting {
+            self.room.notify_all();
+        }
+        // If the queue was closed, the thread may end now.
+        self.work.notify_one();
+        wake(wakers);
     }
 
     /// Waits until all messages published before are settled. Reports the failures that no flush
@@ -271,6 +314,7 @@ impl OutboundQueue {
             };
             if timed_out && state.floor() < target {
                 let left = state.in_flight.iter().copied();
+                let left = left.chain(state.withdrawn.iter().copied());
                 let left = left.chain(state.queue.iter().map(|outgoing| outgoing.number));
                 return Err(FlushError::Timeout(
                     left.filter(|number| *number < target).count(),

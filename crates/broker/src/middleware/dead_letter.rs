@@ -24,7 +24,13 @@ use crate::publisher::Publisher;
 /// suffice, the message is given up.
 ///
 /// If the copy is refused, or not confirmed within five seconds, the message is tried again and not
-/// lost. In the second case there may be two copies. So give the subscription more [`attempts`](crate::SubscribeOptions::attempts) than `after`, or 0.
+/// lost. So give the subscription more [`attempts`](crate::SubscribeOptions::attempts) than
+/// `after`, or 0. A copy that still waits in the queue to the server after these five seconds is
+/// removed from it. One that was handed to the driver may still arrive, so there may be one copy
+/// for each attempt whose copy was handed over.
+///
+/// The wait for the confirmation takes a thread of the pool for up to five seconds, and counts
+/// toward the handler's [`timeout`](crate::SubscribeOptions::timeout).
 pub struct DeadLetter<H> {
     publisher: Arc<dyn Publisher>,
     key: Key,

@@ -78,20 +78,67 @@ fn a_failure_of_publish_confirmed_is_told_to_its_caller_alone() {
 fn what_fails_after_publish_confirmed_timed_out_is_told_by_a_flush() {
     let (fake, broker, mut events) = at_most_once();
     let moment = Duration::from_millis(5);
-    for (key, failed) in [("k", 0), (REFUSED, 1)] {
-        fake.line.stall(true);
-        let late = broker.publish_confirmed(Message::new(key, "x"), moment);
-        assert!(late.unwrap_err().is_timeout());
-        assert_eq!(broker.stats().published, 1 + failed);
+    let mut withdrawn = 0;
+    for key in ["k", REFUSED] {
+        eventually("the driver has it when the time is over", || {
+            fake.line.stall(true);
+            let late = broker.publish_confirmed(Message::new(key, "x"), moment);
+            assert!(late.unwrap_err().is_timeout());
+            let is_sent = broker.health().outbound == 1;
+            if !is_sent {
+                withdrawn += 1;
+                fake.line.stall(false);
+            }
+            is_sent
+        });
         assert_eq!(broker.flush(moment), Err(FlushError::Timeout(1)));
         fake.line.stall(false);
-        match failed {
-            0 => assert_eq!(broker.flush(SOON), Ok(())),
-            _ => assert_eq!(broker.flush(SOON), Err(FlushError::Failed(1))),
+        match key {
+            REFUSED => assert_eq!(broker.flush(SOON), Err(FlushError::Failed(1))),
+            _ => assert_eq!(broker.flush(SOON), Ok(())),
         }
     }
     wait_for_failure(&mut events);
-    assert_all_settled(&broker, 2, 1);
+    assert_all_settled(&broker, 2 + withdrawn, 1 + withdrawn);
+}
+
+/// Guards against attempts that fill the queue while the server is away.
+#[test]
+fn what_was_not_sent_when_publish_confirmed_timed_out_is_sent_no_more() {
+    let fake = server();
+    let broker = Engine::start(fake.clone(), options().queue(2)).unwrap();
+    let mut events = broker.events();
+    fake.server.stop();
+    eventually("the publishing side sees the loss", || {
+        broker.health().outbound_fault.is_some()
+    });
+    broker.publish(Message::new("k", "kept")).unwrap();
+    let moment = Duration::from_millis(5);
+    const TIMES: u64 = 20;
+    for _ in 0..TIMES {
+        let late = broker.publish_confirmed(Message::new("k", "late"), moment);
+        assert!(late.unwrap_err().is_timeout());
+        wait_for_failure(&mut events);
+        assert_eq!(broker.health().outbound, 1);
+    }
+    // A publisher that waits for room gets that of a message whose time is over.
+    std::thread::scope(|scope| {
+        let late = scope.spawn(|| {
+            let moment = Duration::from_millis(100);
+            broker.publish_confirmed(Message::new("k", "late"), moment)
+        });
+        eventually("the queue is full", || {
+            late.is_finished() || broker.health().outbound == 2
+        });
+        broker.publish(Message::new("k", "kept")).unwrap();
+        assert!(late.join().unwrap().unwrap_err().is_timeout());
+    });
+    fake.server.start();
+    assert_eq!(broker.flush(SOON), Ok(()), "the callers know the failures");
+    let log = fake.server.log("k");
+    assert_eq!(log.len(), 2);
+    assert!(log.iter().all(|message| message.payload() == "kept"));
+    assert_all_settled(&broker, 2 + TIMES + 1, TIMES + 1);
 }
 
 #[test]
