@@ -1,5 +1,6 @@
 //! The requests that make this process a member of a group on one topic.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -24,6 +25,13 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Partitions, and the offsets from which they are read.
 pub(super) type Begins = Vec<(i32, i64)>;
 
+/// The offsets of a topic's partitions.
+struct Offsets {
+    /// The partitions without a committed offset, with the offsets that they should have.
+    missing: TopicPartitionList,
+    committed: Begins,
+}
+
 /// The requests, which run on a thread of their own.
 pub(super) struct Join {
     pub(super) contact: Contact,
@@ -46,7 +54,7 @@ pub(super) struct Progress {
 
 // ORDERING: nothing else is read because of one of the flags, so Relaxed.
 impl Progress {
-    /// The outcome is no longer of use.
+    /// Called when the outcome is not needed any more.
     pub(super) fn cancel(&self) {
         self.is_cancelled.store(true, Ordering::Relaxed);
     }
@@ -63,11 +71,12 @@ impl Progress {
 
 impl Join {
     /// Ensures that each partition of the topic has a committed offset. After that, no published
-    /// message is missed. Returns the partitions for which it committed one, and these offsets.
+    /// message is missed. Returns the partitions that had none at first, and the offsets that they
+    /// have now. The consumer may have got these partitions before that.
     ///
-    /// It asks for the ends of the partitions before their committed offsets. So if two members
-    /// find at the same time that there are no offsets, and both commit, neither skips messages
-    /// that were published after the other was ready.
+    /// The ends of the partitions are requested before the committed offsets. So if two members
+    /// find no offsets at the same time, and both commit, neither skips messages that were
+    /// published after the other was ready.
     pub(super) fn run(self) -> Result<Begins, SinkError> {
         let Join {
             contact,
@@ -84,23 +93,30 @@ impl Join {
         let partitions = contact.partitions(consumer, topic)?;
         let deadline = Instant::now() + contact.config.dial.max(LEAST);
         let mut is_member = false;
-        let mut begins = Begins::new();
+        let mut was_missing = BTreeSet::new();
+        let mut has_committed = false;
         while !progress.is_cancelled() {
             let starts = contact.starts(consumer, topic, partitions, &self.start)?;
-            let error = match self.without_offset(&starts) {
-                Ok(missing) if missing.count() == 0 => return Ok(begins),
-                Ok(missing) => {
-                    let committed = consumer.commit(&missing, CommitMode::Sync);
-                    if committed.is_ok() {
-                        begins.extend(offsets(&missing));
-                    }
-                    committed.err()
+            let error = match self.offsets(&starts) {
+                Ok(mut offsets) if offsets.missing.count() == 0 => {
+                    let begins = &mut offsets.committed;
+                    begins.retain(|(partition, _)| was_missing.contains(partition));
+                    return Ok(offsets.committed);
+                }
+                Ok(Offsets { missing, .. }) => {
+                    let elements = missing.elements();
+                    was_missing.extend(elements.iter().map(|element| element.partition()));
+                    consumer.commit(&missing, CommitMode::Sync).err()
                 }
                 Err(error) => Some(error),
             };
             match error {
                 // The next attempt finds the committed offsets.
-                None => continue,
+                None if !std::mem::replace(&mut has_committed, true) => continue,
+                None if Instant::now() >= deadline => {
+                    let reason = "the servers return no offset, although one was committed";
+                    return Err(LinkError::new(self.not_joined(reason)).into());
+                }
                 Some(error) if is_denied(&error) || is_group_denied(&error) => {
                     return Err(refused(&error, topic));
                 }
@@ -112,9 +128,10 @@ impl Join {
                     contact.wake.ring();
                 }
                 Some(error) if Instant::now() >= deadline => {
-                    return Err(LinkError::new(self.not_joined(&error)).into());
+                    let reason = explain(&error, topic);
+                    return Err(LinkError::new(self.not_joined(&reason)).into());
                 }
-                Some(_) => {}
+                _ => {}
             }
             thread::sleep(PAUSE);
         }
@@ -122,16 +139,15 @@ impl Join {
     }
 
     /// Why the subscription stays pending. The engine reports it, and opens the subscription again.
-    fn not_joined(&self, error: &KafkaError) -> String {
+    fn not_joined(&self, reason: &str) -> String {
         format!(
-            "the group `{}` could not be joined in time, and is tried again: {}",
-            self.group,
-            explain(error, &self.topic)
+            "the group `{}` could not be joined in time, and is tried again: {reason}",
+            self.group
         )
     }
 
-    /// Returns the partitions without a committed offset, with the offsets that they should have.
-    fn without_offset(&self, starts: &[i64]) -> Result<TopicPartitionList, KafkaError> {
+    /// Asks for the committed offsets. `starts` are those that the partitions should have.
+    fn offsets(&self, starts: &[i64]) -> Result<Offsets, KafkaError> {
         let topic = &self.topic;
         let mut all = TopicPartitionList::new();
         for at in 0..starts.len() {
@@ -140,25 +156,26 @@ impl Join {
         let committed = self
             .consumer
             .committed_offsets(all, Duration::from_secs(2))?;
-        let mut missing = TopicPartitionList::new();
+        let mut offsets = Offsets {
+            missing: TopicPartitionList::new(),
+            committed: Begins::new(),
+        };
         for (at, start) in starts.iter().enumerate() {
             let Some(element) = committed.find_partition(topic, at as i32) else {
                 continue;
             };
             element.error()?;
-            if element.offset() == Offset::Invalid {
-                missing.add_partition_offset(topic, at as i32, Offset::Offset(*start))?;
+            match element.offset() {
+                Offset::Invalid => {
+                    let start = Offset::Offset(*start);
+                    offsets
+                        .missing
+                        .add_partition_offset(topic, at as i32, start)?;
+                }
+                Offset::Offset(offset) => offsets.committed.push((at as i32, offset)),
+                _ => {}
             }
         }
-        Ok(missing)
+        Ok(offsets)
     }
-}
-
-fn offsets(list: &TopicPartitionList) -> Begins {
-    let elements = list.elements();
-    let known = elements.iter().filter_map(|element| {
-        let offset = element.offset().to_raw()?;
-        Some((element.partition(), offset))
-    });
-    known.collect()
 }
