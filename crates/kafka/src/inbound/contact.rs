@@ -16,6 +16,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use crate::client::{self, Reporter};
 use crate::config::Config;
 use crate::inbound::Wake;
+use crate::inbound::opening::Cancel;
 use crate::outbound::explain;
 use crate::position;
 use crate::record::Raw;
@@ -80,12 +81,14 @@ impl Contact {
         &self,
         consumer: &BaseConsumer<C>,
         topic: &str,
+        cancel: &Cancel,
     ) -> Result<i32, SinkError> {
         let deadline = Instant::now() + self.config.dial;
         let mut pause = Pause::default();
         // The last answer of the cluster. The time of the last look may be too short for an answer.
         let mut said = None;
         loop {
+            cancel.check()?;
             let left = deadline.saturating_duration_since(Instant::now());
             let error = match self.look(consumer, topic, left) {
                 Ok(count) => return Ok(count),
@@ -149,6 +152,7 @@ impl Contact {
         topic: &str,
         partitions: i32,
         start: &Start,
+        cancel: &Cancel,
     ) -> Result<Vec<i64>, SinkError> {
         let after = match start {
             Start::After(text) => Some(position::parse(text).ok_or_else(|| {
@@ -162,7 +166,7 @@ impl Contact {
             Start::New => Offset::End,
             _ => Offset::Beginning,
         };
-        let mut offsets = self.bounds(consumer, topic, partitions, bound)?;
+        let mut offsets = self.bounds(consumer, topic, partitions, bound, cancel)?;
         for (partition, offset) in after.into_iter().flatten() {
             match usize::try_from(partition)
                 .ok()
@@ -179,16 +183,18 @@ impl Contact {
     }
 
     /// Returns the first or the next offset of each partition.
-    pub(crate) fn bounds<C: ConsumerContext>(
+    fn bounds<C: ConsumerContext>(
         &self,
         consumer: &BaseConsumer<C>,
         topic: &str,
         partitions: i32,
         bound: Offset,
+        cancel: &Cancel,
     ) -> Result<Vec<i64>, SinkError> {
         let deadline = Instant::now() + self.config.dial;
         let mut pause = Pause::default();
         loop {
+            cancel.check()?;
             let left = deadline.saturating_duration_since(Instant::now());
             let mut list = TopicPartitionList::with_capacity(partitions as usize);
             for partition in 0..partitions {

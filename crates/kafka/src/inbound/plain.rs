@@ -198,7 +198,11 @@ impl Plain {
     }
 
     pub(crate) fn close(&mut self, id: u64) {
-        self.opening.retain(|_, opening| opening.sink.id() != id);
+        let mut opening = self.opening.iter();
+        if let Some((&number, _)) = opening.find(|(_, opening)| opening.sink.id() == id) {
+            self.opening.remove(&number);
+            self.openings.cancel(number);
+        }
         let Some(reading) = self.sinks.remove(&id) else {
             return;
         };

@@ -14,6 +14,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::member::Member;
 use crate::inbound::contact::{Contact, is_denied, is_group_denied, refused};
+use crate::inbound::opening::Cancel;
 use crate::outbound::explain;
 
 /// The least time after which a join that has not succeeded is reported.
@@ -45,24 +46,14 @@ pub(super) struct Join {
     pub(super) progress: Arc<Progress>,
 }
 
-/// What the thread of a join and the receiving thread tell each other.
+/// The request of a join's thread to the receiving thread.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
-    is_cancelled: AtomicBool,
     wants_membership: AtomicBool,
 }
 
-// ORDERING: nothing else is read because of one of the flags, so Relaxed.
+// ORDERING: nothing else is read because of the flag, so Relaxed.
 impl Progress {
-    /// Called when the outcome is not needed any more.
-    pub(super) fn cancel(&self) {
-        self.is_cancelled.store(true, Ordering::Relaxed);
-    }
-
-    fn is_cancelled(&self) -> bool {
-        self.is_cancelled.load(Ordering::Relaxed)
-    }
-
     /// Whether the consumer has to subscribe to the topic before the join can go on. True once.
     pub(super) fn take_wants_membership(&self) -> bool {
         self.wants_membership.swap(false, Ordering::Relaxed)
@@ -77,7 +68,7 @@ impl Join {
     /// The ends of the partitions are requested before the committed offsets. So if two members
     /// find no offsets at the same time, and both commit, neither skips messages that were
     /// published after the other was ready.
-    pub(super) fn run(self) -> Result<Begins, SinkError> {
+    pub(super) fn run(self, cancel: &Cancel) -> Result<Begins, SinkError> {
         let Join {
             contact,
             consumer,
@@ -85,18 +76,19 @@ impl Join {
             progress,
             ..
         } = &self;
+        cancel.check()?;
         if self.was_denied
             && let Some(error) = contact.denied(topic)
         {
             return Err(refused(&error, topic));
         }
-        let partitions = contact.partitions(consumer, topic)?;
+        let partitions = contact.partitions(consumer, topic, cancel)?;
         let deadline = Instant::now() + contact.config.dial.max(LEAST);
         let mut is_member = false;
         let mut was_missing = BTreeSet::new();
         let mut has_committed = false;
-        while !progress.is_cancelled() {
-            let starts = contact.starts(consumer, topic, partitions, &self.start)?;
+        loop {
+            let starts = contact.starts(consumer, topic, partitions, &self.start, cancel)?;
             let error = match self.offsets(&starts) {
                 Ok(mut offsets) if offsets.missing.count() == 0 => {
                     let begins = &mut offsets.committed;
@@ -135,7 +127,6 @@ impl Join {
             }
             thread::sleep(PAUSE);
         }
-        Err(LinkError::new("the subscription has ended").into())
     }
 
     /// Why the subscription stays pending. The engine reports it, and opens the subscription again.

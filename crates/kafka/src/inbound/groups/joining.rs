@@ -24,6 +24,8 @@ pub(super) struct Joining {
     /// The subscriptions that wait for it.
     sinks: Vec<Sink>,
     progress: Arc<Progress>,
+    /// Whether the topic was denied before, so that the join tests it.
+    was_denied: bool,
 }
 
 impl Topic {
@@ -107,16 +109,17 @@ impl Groups {
             }
             None => {
                 let progress = Arc::<Progress>::default();
+                let was_denied = group.trouble.was_denied(&topic);
                 let join = Join {
                     contact: self.contact.clone(),
                     consumer: Arc::clone(&group.consumer),
                     group: name.to_owned(),
                     topic: Arc::clone(&topic),
                     start: sink.start().clone(),
-                    was_denied: group.trouble.was_denied(&topic),
+                    was_denied,
                     progress: Arc::clone(&progress),
                 };
-                let number = self.openings.begin(move || join.run());
+                let number = self.openings.begin(move |cancel| join.run(cancel));
                 let entry = Topic::joining(number, alone);
                 group.topics.insert(Arc::clone(&topic), entry);
                 let joining = Joining {
@@ -124,6 +127,7 @@ impl Groups {
                     topic: Arc::clone(&topic),
                     sinks: vec![sink.clone()],
                     progress,
+                    was_denied,
                 };
                 self.joining.insert(number, joining);
             }
@@ -214,7 +218,7 @@ impl Groups {
         let Some(joining) = self.joining.remove(&number) else {
             return;
         };
-        joining.progress.cancel();
+        self.openings.cancel(number);
         let ids = joining.sinks.iter().map(Sink::id);
         let told = outcome.as_ref().map(|_| ()).map_err(Clone::clone);
         self.opened.extend(ids.map(|id| (id, told.clone())));
@@ -229,7 +233,10 @@ impl Groups {
         if let Some(group) = group
             && let Some(entry) = group.topics.get_mut(&joining.topic)
         {
-            group.trouble.allow(&joining.topic);
+            // A denial that came during the join is kept, unless the join has tested the topic.
+            if joining.was_denied {
+                group.trouble.allow(&joining.topic);
+            }
             entry.joining = None;
             entry.begin_at(&begins);
             entry.sinks.extend(joining.sinks);
@@ -247,7 +254,7 @@ impl Groups {
         if joining.sinks.is_empty()
             && let Some(joining) = self.joining.remove(&number)
         {
-            joining.progress.cancel();
+            self.openings.cancel(number);
             self.forget_topic(&joining.consumer_group, &joining.topic);
         }
     }
@@ -264,8 +271,8 @@ impl Groups {
 
     /// Ends all joins.
     pub(super) fn end_joins(&mut self) {
-        for joining in self.joining.drain().map(|(_, joining)| joining) {
-            joining.progress.cancel();
+        for (number, _) in self.joining.drain() {
+            self.openings.cancel(number);
         }
         self.opened.clear();
     }

@@ -14,6 +14,8 @@ pub(super) struct Opening {
     topic: String,
     /// Whether it takes each record of its topic.
     alone: bool,
+    /// Whether the topic was denied before, so that the opening tests it.
+    was_denied: bool,
 }
 
 impl Plain {
@@ -35,20 +37,22 @@ impl Plain {
         let was_denied = self.trouble.was_denied(&topic);
         let (contact, live) = (self.contact.clone(), Arc::clone(&self.live));
         let (name, start) = (topic.clone(), sink.start().clone());
-        let number = self.openings.begin(move || {
+        let number = self.openings.begin(move |cancel| {
+            cancel.check()?;
             if was_denied && let Some(error) = contact.denied(&name) {
                 return Err(refused(&error, &name));
             }
             let partitions = match known {
                 Some(partitions) => partitions,
-                None => contact.partitions(&live, &name)?,
+                None => contact.partitions(&live, &name, cancel)?,
             };
-            contact.starts(&live, &name, partitions, &start)
+            contact.starts(&live, &name, partitions, &start, cancel)
         });
         let opening = Opening {
             sink: sink.clone(),
             topic,
             alone,
+            was_denied,
         };
         self.opening.insert(number, opening);
         Err(SinkError::Later)
@@ -78,8 +82,16 @@ impl Plain {
 
     /// Reads for a subscription from these offsets on.
     fn begin(&mut self, opening: Opening, mut next: Vec<i64>) -> Result<(), SinkError> {
-        let Opening { sink, topic, alone } = opening;
-        self.trouble.allow(&topic);
+        let Opening {
+            sink,
+            topic,
+            alone,
+            was_denied,
+        } = opening;
+        // A denial that came during the opening is kept, unless the opening has tested the topic.
+        if was_denied {
+            self.trouble.allow(&topic);
+        }
         let topic: Arc<str> = match self.topics.get_key_value(&*topic) {
             Some((topic, _)) => Arc::clone(topic),
             None => topic.into(),
