@@ -96,12 +96,15 @@ impl Plain {
             Some((topic, _)) => Arc::clone(topic),
             None => topic.into(),
         };
-        self.topics.entry(Arc::clone(&topic)).or_default().gone = false;
+        let entry = self.topics.entry(Arc::clone(&topic)).or_default();
+        let was_gone = std::mem::replace(&mut entry.gone, false);
         self.grow(&topic, next.len());
         if let Some(entry) = self.topics.get(&topic) {
             // A partition that was found in the meantime had no records before.
             next.resize(entry.parts.len(), 0);
-            if matches!(sink.start(), Start::New) {
+            // The live consumer's place in a topic that was deleted says nothing about the topic
+            // that was made after it.
+            if !was_gone && matches!(sink.start(), Start::New) {
                 // What others have read by now came before this subscription.
                 for (next, part) in next.iter_mut().zip(&entry.parts) {
                     *next = (*next).max(part.reached());
