@@ -262,16 +262,19 @@ impl Sink {
     /// Reports and counts a message that the group gave up or could not read, and whose dead letter
     /// the server refused. Otherwise as [`undecodable`](Self::undecodable).
     ///
-    /// Returns whether observers can learn of it. If not, because the broker has ended, the driver
-    /// leaves the message to another member.
+    /// Returns whether observers can learn of it. If not, because the broker has ended, it is not
+    /// counted, and the driver leaves the message to another member.
     #[must_use]
     pub fn dead_letter_lost(&self, reason: &str, arrived: &[u8]) -> bool {
         let hub = self.shared.lane.hub();
-        hub.counters.dead_letter_lost();
         let reason = format!("a message that was given up is not kept: {reason}");
         self.undecodable(reason, arrived);
         // Read afterwards: if the broker ended during the report, it may have come too late.
-        !hub.has_ended()
+        let is_told = !hub.has_ended();
+        if is_told {
+            hub.counters.dead_letter_lost();
+        }
+        is_told
     }
 
     /// The position that the driver recorded with [`set_position`](Self::set_position). At first it
