@@ -30,7 +30,7 @@ mod joining;
 mod member;
 mod topic;
 
-use dead::{DeadLetters, Letter, Origin, Sent};
+use dead::{DeadLetters, Letter, Sent, Settled};
 use join::Begins;
 use joining::Joining;
 use member::Member;
@@ -204,7 +204,7 @@ impl Groups {
         while !self.dead.is_idle()
             && let Some(outcomes) = self.dead.wait_for_outcomes(deadline)
         {
-            outcomes.iter().for_each(|origin| self.bury(origin));
+            outcomes.iter().for_each(|letter| self.bury(letter));
         }
         for (_, mut group) in self.groups.drain() {
             group.store();
@@ -219,10 +219,10 @@ impl Groups {
     /// were any.
     fn take_outcomes(&mut self) -> bool {
         let outcomes = self.dead.take_outcomes();
-        outcomes.iter().for_each(|origin| self.bury(origin));
+        outcomes.iter().for_each(|letter| self.bury(letter));
         // After all of them: leaving a topic commits what is done, and forgets the rest.
-        for origin in &outcomes {
-            self.leave_idle(&origin.consumer_group, &origin.topic);
+        for letter in &outcomes {
+            self.leave_idle(&letter.origin.consumer_group, &letter.origin.topic);
         }
         !outcomes.is_empty()
     }
@@ -239,14 +239,20 @@ impl Groups {
         }
     }
 
-    /// Called when the offset of a record may be committed.
-    fn bury(&mut self, origin: &Origin) {
+    /// Called when the cluster has confirmed or refused a letter.
+    fn bury(&mut self, letter: &Settled) {
+        let origin = &letter.origin;
         let group = self.groups.get_mut(&origin.consumer_group);
         let topic = group.and_then(|group| group.topics.get_mut(&origin.topic));
         if let Some(topic) = topic
             && let Some(partition) = topic.partitions.get_mut(&origin.partition)
         {
-            partition.ledger.done(origin.offset, origin.epoch);
+            if letter.is_refused() && !partition.owned {
+                // The next owner gets the message again, so it is not lost.
+                partition.ledger.give_back(origin.offset, origin.epoch);
+            } else if letter.conclude() {
+                partition.ledger.done(origin.offset, origin.epoch);
+            }
         }
     }
 

@@ -2,7 +2,8 @@
 //!
 //! INVARIANT: the offset of such a message is committed only after the cluster has confirmed its
 //! letter, or has refused it and that was reported. So a process that ends earlier loses no letter:
-//! the next owner of the partition gets the message again.
+//! the next owner of the partition gets the message again. The same holds for a refused letter of
+//! a partition that was taken away.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -68,6 +69,28 @@ struct OnItsWay {
 
 /// The number of a letter, and why the cluster refused it, if it did.
 type Outcome = (usize, Option<String>);
+
+/// A letter that the cluster has confirmed or refused.
+pub(super) struct Settled {
+    pub(super) origin: Origin,
+    sink: Sink,
+    payload: Bytes,
+    /// Why the cluster refused it, if it did.
+    refused: Option<String>,
+}
+
+impl Settled {
+    pub(super) fn is_refused(&self) -> bool {
+        self.refused.is_some()
+    }
+
+    /// Reports the loss of a refused letter. Returns whether the offset of the record can be
+    /// committed.
+    pub(super) fn conclude(&self) -> bool {
+        let refused = self.refused.as_ref();
+        refused.is_none_or(|reason| self.sink.dead_letter_lost(reason, &self.payload))
+    }
+}
 
 impl Letter {
     /// Makes the letter of a message that was given up.
@@ -235,9 +258,8 @@ impl DeadLetters {
         self.sent.is_empty()
     }
 
-    /// Removes the letters that the cluster has confirmed or refused. Returns the records whose
-    /// offsets can be committed.
-    pub(super) fn take_outcomes(&mut self) -> Vec<Origin> {
+    /// Removes and returns the letters that the cluster has confirmed or refused.
+    pub(super) fn take_outcomes(&mut self) -> Vec<Settled> {
         let outcomes: Vec<Outcome> = self.outcomes.try_iter().collect();
         let settled = outcomes
             .into_iter()
@@ -246,21 +268,22 @@ impl DeadLetters {
     }
 
     /// Waits for such letters. Returns `None` at the deadline.
-    pub(super) fn wait_for_outcomes(&mut self, deadline: Instant) -> Option<Vec<Origin>> {
+    pub(super) fn wait_for_outcomes(&mut self, deadline: Instant) -> Option<Vec<Settled>> {
         let outcome = self.outcomes.recv_deadline(deadline).ok()?;
-        let mut origins: Vec<Origin> = self.settle(outcome).into_iter().collect();
-        origins.extend(self.take_outcomes());
-        Some(origins)
+        let mut settled: Vec<Settled> = self.settle(outcome).into_iter().collect();
+        settled.extend(self.take_outcomes());
+        Some(settled)
     }
 
-    fn settle(&mut self, (number, refused): Outcome) -> Option<Origin> {
+    fn settle(&mut self, (number, refused): Outcome) -> Option<Settled> {
         let letter = self.sent.remove(&number)?;
         self.bytes -= letter.payload.len();
-        let may_commit = match refused {
-            None => true,
-            Some(reason) => letter.sink.dead_letter_lost(&reason, &letter.payload),
-        };
-        may_commit.then_some(letter.origin)
+        Some(Settled {
+            origin: letter.origin,
+            sink: letter.sink,
+            payload: letter.payload,
+            refused,
+        })
     }
 
     /// Removes the letters of a topic of a consumer group that this process leaves. Their outcomes
