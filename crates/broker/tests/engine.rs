@@ -373,7 +373,7 @@ fn a_subscription_made_during_a_reconnect_becomes_live() {
 
 /// Guards against one slow subscription that holds up the deliveries of the others.
 #[test]
-fn what_is_opened_later_holds_nothing_else_up() {
+fn a_subscription_that_opens_slowly_delays_no_other() {
     let fake = server();
     let broker = Arc::new(Engine::start(fake.clone(), options()).unwrap());
     let (tx, rx) = unbounded();
@@ -381,10 +381,12 @@ fn what_is_opened_later_holds_nothing_else_up() {
         .subscribe("other", move |message, _| Ok(tx.send(message.clone())?))
         .unwrap();
     let begin = |key: String| {
-        let (broker, count) = (Arc::clone(&broker), broker.health().subscriptions);
-        let watched = Arc::clone(&broker);
-        let caller = std::thread::spawn(move || broker.subscribe(key, |_, _| Ok(())));
-        eventually("it has begun", || watched.health().subscriptions > count);
+        eventually("the one before has ended", || {
+            broker.health().subscriptions == 1
+        });
+        let caller = Arc::clone(&broker);
+        let caller = std::thread::spawn(move || caller.subscribe(key, |_, _| Ok(())));
+        eventually("it has begun", || broker.health().subscriptions == 2);
         caller
     };
     let goes_on = || {
@@ -421,6 +423,7 @@ fn what_is_opened_later_holds_nothing_else_up() {
     );
     fake.server.delay_open(false);
     assert_eq!(late.ready(SOON), Ok(()));
+    drop(late);
 
     // The broker is closed in the meantime.
     fake.server.delay_open(true);

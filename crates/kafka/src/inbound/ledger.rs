@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_of_a_topic_settles_nothing_of_the_one_that_was_made_after_it() {
+    fn held_messages_of_a_deleted_topic_settle_no_record_of_its_successor() {
         let mut ledger = Ledger::default();
         ledger.read(3, AT);
         let before = ledger.deliver(3, AT);
@@ -235,7 +235,7 @@ mod tests {
     /// Handlers hold messages of a topic that is recreated, while another process has the
     /// partition. The new topic has records at the same offsets, and comes to fewer.
     #[test]
-    fn what_is_held_of_a_topic_hides_nothing_of_the_one_that_was_made_after_it() {
+    fn held_messages_of_a_deleted_topic_hide_no_record_of_its_successor() {
         let mut ledger = Ledger::default();
         for offset in 3..9 {
             ledger.read(offset, AT);
