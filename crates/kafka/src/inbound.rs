@@ -2,12 +2,12 @@
 //!
 //! The engine's thread does all work. It has one consumer for all plain subscriptions ([`plain`]),
 //! whose partitions are assigned by hand, a second one for plain subscriptions that fell behind,
-//! and one consumer for each group ([`groups`]). A consumer wakes this thread when its queue gets an
-//! event. Only the requests that open a subscription wait on threads of their own ([`opening`]).
+//! and one consumer for each group ([`groups`]). A consumer wakes this thread when its queue gets
+//! an event. Only the requests that open a subscription wait on threads of their own ([`opening`]).
 //!
-//! INVARIANT: every record that is appended to a topic after its subscription was reported as open is
-//! delivered. By then, a plain subscription knows the end of each partition and is read
-//! from there, and for a group, each partition has a committed offset.
+//! INVARIANT: every record that is appended to a topic after its subscription was reported as open
+//! is delivered. By then, a plain subscription knows the end of each partition and is read from
+//! there, and for a group, each partition has a committed offset.
 
 mod contact;
 mod groups;

@@ -85,7 +85,9 @@ pub trait Outbound {
     /// this side and opens another one.
     fn publish(&mut self, batch: &[Message]) -> Result<Vec<Published>, LinkError>;
 
-    /// Checks the connection. Called about once a second while there is nothing to publish.
+    /// Checks the connection. Called about once a second while there is nothing to publish. If the
+    /// server has gone away, this has to find it, because nothing else does until the next message
+    /// is published. The suite waits for that.
     ///
     /// # Errors
     ///
