@@ -18,9 +18,8 @@ pub struct BrokerStats {
     pub confirmed: u64,
     /// Messages of `published` that the server refused, that were given up at the end or after the
     /// timeout of `publish_confirmed`, or that may have been lost on the way. Each is also an event
-    /// `PublishFailed`. A message of
-    /// `publish_confirmed` that fails is counted too. A message that `publish` itself refuses, for
-    /// example because it is too large, is not counted.
+    /// `PublishFailed`. A message of `publish_confirmed` that fails is counted too. A message that
+    /// `publish` itself refuses, for example because it is too large, is not counted.
     pub publish_failed: u64,
     /// Messages without a subscription, if the driver can detect that.
     pub unrouted: u64,
