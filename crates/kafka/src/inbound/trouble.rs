@@ -1,7 +1,7 @@
 //! Errors of a consumer other than the loss of the connection, such as a permission that was taken
 //! away.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,12 +21,17 @@ pub(crate) struct Trouble {
     denied: Option<KafkaError>,
     /// The topics that are still to be tested, to find the denied one.
     suspects: Vec<Arc<str>>,
-    /// Topics that were denied. librdkafka reports a denial only once, so these are tested before
-    /// they are read again.
-    known: HashSet<Arc<str>>,
+    /// Topics that were denied, with the number of their last denial. librdkafka reports a denial
+    /// only once, so these are tested before they are read again.
+    known: HashMap<Arc<str>, Denial>,
+    denials: u64,
     other: Option<KafkaError>,
     told: Option<Instant>,
 }
+
+/// The number of a denial.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Denial(u64);
 
 /// What to do about an error.
 pub(crate) enum Finding {
@@ -85,17 +90,51 @@ impl Trouble {
 
     /// Records that a topic is denied.
     pub(crate) fn deny(&mut self, topic: Arc<str>, error: KafkaError) -> Finding {
-        self.known.insert(Arc::clone(&topic));
+        self.denials += 1;
+        self.known.insert(Arc::clone(&topic), Denial(self.denials));
         Finding::Denied(topic, error)
     }
 
-    /// Whether a topic was denied, so that it has to be tested before it is read again.
-    pub(crate) fn was_denied(&self, topic: &str) -> bool {
-        self.known.contains(topic)
+    /// Returns the last denial of a topic, if there is one. Then the topic has to be tested before
+    /// it is read again.
+    pub(crate) fn denial(&self, topic: &str) -> Option<Denial> {
+        self.known.get(topic).copied()
     }
 
-    /// Called when a topic can be read.
-    pub(crate) fn allow(&mut self, topic: &str) {
-        self.known.remove(topic);
+    /// Called when a topic was tested after this denial, and can be read. A denial that came later
+    /// is kept.
+    pub(crate) fn allow(&mut self, topic: &str, denial: Option<Denial>) {
+        if self.denial(topic) == denial {
+            self.known.remove(topic);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+    use super::Trouble;
+
+    #[test]
+    fn a_denial_that_comes_during_an_opening_is_kept() {
+        let mut trouble = Trouble::default();
+        let topic: Arc<str> = "k".into();
+        let error = KafkaError::MessageConsumption(RDKafkaErrorCode::TopicAuthorizationFailed);
+        let deny = |trouble: &mut Trouble| drop(trouble.deny(topic.clone(), error.clone()));
+        let untested = trouble.denial("k");
+        assert!(untested.is_none());
+        deny(&mut trouble);
+        trouble.allow("k", untested);
+        let first = trouble.denial("k");
+        assert!(first.is_some());
+        deny(&mut trouble);
+        trouble.allow("k", first);
+        let second = trouble.denial("k");
+        assert!(second.is_some());
+        trouble.allow("k", second);
+        assert!(trouble.denial("k").is_none());
     }
 }

@@ -15,7 +15,7 @@ use super::join::{Begins, Join, Progress};
 use super::member::Member;
 use super::{Group, Groups, Topic};
 use crate::inbound::contact::refused;
-use crate::inbound::trouble::Trouble;
+use crate::inbound::trouble::{Denial, Trouble};
 
 /// A topic that is being joined.
 pub(super) struct Joining {
@@ -24,8 +24,8 @@ pub(super) struct Joining {
     /// The subscriptions that wait for it.
     sinks: Vec<Sink>,
     progress: Arc<Progress>,
-    /// Whether the topic was denied before, so that the join tests it.
-    was_denied: bool,
+    /// The denial after which the join tests the topic, if there is one.
+    denial: Option<Denial>,
 }
 
 impl Topic {
@@ -109,14 +109,14 @@ impl Groups {
             }
             None => {
                 let progress = Arc::<Progress>::default();
-                let was_denied = group.trouble.was_denied(&topic);
+                let denial = group.trouble.denial(&topic);
                 let join = Join {
                     contact: self.contact.clone(),
                     consumer: Arc::clone(&group.consumer),
                     group: name.to_owned(),
                     topic: Arc::clone(&topic),
                     start: sink.start().clone(),
-                    was_denied,
+                    was_denied: denial.is_some(),
                     progress: Arc::clone(&progress),
                 };
                 let number = self.openings.begin(move |cancel| join.run(cancel));
@@ -127,7 +127,7 @@ impl Groups {
                     topic: Arc::clone(&topic),
                     sinks: vec![sink.clone()],
                     progress,
-                    was_denied,
+                    denial,
                 };
                 self.joining.insert(number, joining);
             }
@@ -233,10 +233,7 @@ impl Groups {
         if let Some(group) = group
             && let Some(entry) = group.topics.get_mut(&joining.topic)
         {
-            // A denial that came during the join is kept, unless the join has tested the topic.
-            if joining.was_denied {
-                group.trouble.allow(&joining.topic);
-            }
+            group.trouble.allow(&joining.topic, joining.denial);
             entry.joining = None;
             entry.begin_at(&begins);
             entry.sinks.extend(joining.sinks);

@@ -7,6 +7,7 @@ use fanfeed_broker::driver::{Burst, Sink, SinkError};
 
 use super::{Part, Plain, Reading};
 use crate::inbound::contact::refused;
+use crate::inbound::trouble::Denial;
 
 /// A subscription that is being opened.
 pub(super) struct Opening {
@@ -14,8 +15,8 @@ pub(super) struct Opening {
     topic: String,
     /// Whether it takes each record of its topic.
     alone: bool,
-    /// Whether the topic was denied before, so that the opening tests it.
-    was_denied: bool,
+    /// The denial after which the opening tests the topic, if there is one.
+    denial: Option<Denial>,
 }
 
 impl Plain {
@@ -34,12 +35,14 @@ impl Plain {
             .map_err(|why| SinkError::Refused(why.into()))?;
         let known = self.topics.get(&*topic).filter(|topic| !topic.gone);
         let known = known.map(|topic| topic.parts.len() as i32);
-        let was_denied = self.trouble.was_denied(&topic);
+        let denial = self.trouble.denial(&topic);
         let (contact, live) = (self.contact.clone(), Arc::clone(&self.live));
         let (name, start) = (topic.clone(), sink.start().clone());
         let number = self.openings.begin(move |cancel| {
             cancel.check()?;
-            if was_denied && let Some(error) = contact.denied(&name) {
+            if denial.is_some()
+                && let Some(error) = contact.denied(&name)
+            {
                 return Err(refused(&error, &name));
             }
             let partitions = match known {
@@ -52,7 +55,7 @@ impl Plain {
             sink: sink.clone(),
             topic,
             alone,
-            was_denied,
+            denial,
         };
         self.opening.insert(number, opening);
         Err(SinkError::Later)
@@ -86,12 +89,9 @@ impl Plain {
             sink,
             topic,
             alone,
-            was_denied,
+            denial,
         } = opening;
-        // A denial that came during the opening is kept, unless the opening has tested the topic.
-        if was_denied {
-            self.trouble.allow(&topic);
-        }
+        self.trouble.allow(&topic, denial);
         let topic: Arc<str> = match self.topics.get_key_value(&*topic) {
             Some((topic, _)) => Arc::clone(topic),
             None => topic.into(),
