@@ -247,12 +247,7 @@ impl Groups {
         if let Some(topic) = topic
             && let Some(partition) = topic.partitions.get_mut(&origin.partition)
         {
-            if letter.is_refused() && !partition.owned {
-                // The next owner gets the message again, so it is not lost.
-                partition.ledger.give_back(origin.offset, origin.epoch);
-            } else if letter.conclude() {
-                partition.ledger.done(origin.offset, origin.epoch);
-            }
+            letter.conclude(partition);
         }
     }
 
@@ -289,8 +284,8 @@ impl Groups {
                 }
             }
             Verdict::GivenUp => match self.dead.send(Letter::of(&group.name, sink, held)) {
-                Sent::OnItsWay | Sent::Untold => {}
-                Sent::Over(origin) => partition.ledger.done(origin.offset, origin.epoch),
+                Sent::OnItsWay => {}
+                Sent::Over(letter) => letter.conclude(partition),
                 Sent::NoRoom(letter) => self.dead.unburied.push(*letter),
             },
             // An unknown verdict of a later engine counts as handled. Otherwise the message would
@@ -381,8 +376,8 @@ impl Groups {
                 continue;
             }
             match self.dead.send(letter) {
-                Sent::OnItsWay | Sent::Untold => {}
-                Sent::Over(origin) => partition.ledger.done(origin.offset, origin.epoch),
+                Sent::OnItsWay => {}
+                Sent::Over(letter) => letter.conclude(partition),
                 Sent::NoRoom(letter) => self.dead.unburied.push(*letter),
             }
         }

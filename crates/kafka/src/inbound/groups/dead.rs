@@ -21,7 +21,7 @@ use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, ProducerContext, ThreadedProducer};
 use rdkafka::statistics::Statistics;
 
-use super::Held;
+use super::{Held, Partition};
 use crate::client::{self, Reporter};
 use crate::config::{Config, MEMORY};
 use crate::inbound::Wake;
@@ -70,7 +70,7 @@ struct OnItsWay {
 /// The number of a letter, and why the cluster refused it, if it did.
 type Outcome = (usize, Option<String>);
 
-/// A letter that the cluster has confirmed or refused.
+/// A letter that was confirmed or refused, or that has no need to be kept.
 pub(super) struct Settled {
     pub(super) origin: Origin,
     sink: Sink,
@@ -80,15 +80,21 @@ pub(super) struct Settled {
 }
 
 impl Settled {
-    pub(super) fn is_refused(&self) -> bool {
-        self.refused.is_some()
-    }
-
-    /// Reports the loss of a refused letter. Returns whether the offset of the record can be
-    /// committed.
-    pub(super) fn conclude(&self) -> bool {
-        let refused = self.refused.as_ref();
-        refused.is_none_or(|reason| self.sink.dead_letter_lost(reason, &self.payload))
+    /// Notes that the offset of the record can be committed, or leaves the record to the next owner
+    /// of the partition. Reports a refused letter of a partition that this process owns.
+    pub(super) fn conclude(&self, partition: &mut Partition) {
+        let Origin { offset, epoch, .. } = self.origin;
+        match &self.refused {
+            None => partition.ledger.done(offset, epoch),
+            // The next owner gets the message again, so it is not lost.
+            Some(_) if !partition.owned => partition.ledger.give_back(offset, epoch),
+            Some(reason) => {
+                // If no observer can learn of it, the next owner gets the message again.
+                if self.sink.dead_letter_lost(reason, &self.payload) {
+                    partition.ledger.done(offset, epoch);
+                }
+            }
+        }
     }
 }
 
@@ -133,23 +139,22 @@ impl Letter {
         message.map_or(0, |message| message.payload().len())
     }
 
-    /// Reports that the letter is lost. Returns the place of the record if its offset can be
-    /// committed.
-    fn lose(self, reason: &str) -> Option<Origin> {
-        let is_told = self.sink.dead_letter_lost(reason, &self.payload());
-        is_told.then_some(self.origin)
+    fn settled(self, refused: Option<String>) -> Settled {
+        Settled {
+            payload: self.payload(),
+            origin: self.origin,
+            sink: self.sink,
+            refused,
+        }
     }
 }
 
 /// The result of sending a letter.
 pub(super) enum Sent {
-    /// It is on its way: [`DeadLetters::take_outcomes`] returns its origin.
+    /// It is on its way: [`DeadLetters::take_outcomes`] returns its outcome.
     OnItsWay,
-    /// The offset of this record can be committed: no letters are kept, or the letter was refused.
-    Over(Origin),
-    /// It was refused, and no observer can learn of it. The next owner of the partition gets the
-    /// message again.
-    Untold,
+    /// No letters are kept, or it was refused.
+    Over(Settled),
     /// The producer has no room for it.
     NoRoom(Box<Letter>),
 }
@@ -306,7 +311,7 @@ impl DeadLetters {
     /// Sends a letter.
     pub(super) fn send(&mut self, letter: Letter) -> Sent {
         if !self.config.dead_letters {
-            return Sent::Over(letter.origin);
+            return Sent::Over(letter.settled(None));
         }
         let mut headers = OwnedHeaders::new();
         let mut add = |key: &str, value: &str| {
@@ -358,15 +363,13 @@ impl DeadLetters {
             {
                 Sent::NoRoom(Box::new(letter))
             }
-            Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) => letter
-                .lose(&format!(
-                    "it is larger than the {} bytes that the property `{MEMORY}` of librdkafka allows",
-                    self.config.memory()
-                ))
-                .map_or(Sent::Untold, Sent::Over),
-            Err(error) => letter
-                .lose(&explain(&error, &topic))
-                .map_or(Sent::Untold, Sent::Over),
+            Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) => {
+                let memory = self.config.memory();
+                Sent::Over(letter.settled(Some(format!(
+                    "it is larger than the {memory} bytes that the property `{MEMORY}` of librdkafka allows"
+                ))))
+            }
+            Err(error) => Sent::Over(letter.settled(Some(explain(&error, &topic)))),
         }
     }
 

@@ -128,8 +128,8 @@ impl Topic {
             epoch: state.ledger.deliver(offset, time),
         };
         match desk.dead.send(Letter::unread(group, first, origin, reason)) {
-            Sent::OnItsWay | Sent::Untold => {}
-            Sent::Over(origin) => state.ledger.done(origin.offset, origin.epoch),
+            Sent::OnItsWay => {}
+            Sent::Over(letter) => letter.conclude(state),
             Sent::NoRoom(letter) => desk.dead.unburied.push(*letter),
         }
         true
