@@ -36,7 +36,7 @@ closes! {
     TOO_BIG = 1009, "the message is larger than the server accepts";
     NO_LIFETIME = 1011, "the server could not open the channel";
     FULL = 1013, "the server has too many connections or channels";
-    BUSY = 1013, "the channel's hooks are behind: try again later";
+    BUSY = 1013, "the hooks of channels are behind: try again later";
     SLOW = 1013, "the client reads too slowly";
 }
 

@@ -154,9 +154,24 @@ impl Core {
     }
 
     /// Whether a client could join this channel now. A moment later that may have changed.
-    pub(super) fn has_room_for(&self, channel: &str) -> bool {
-        let channels = self.channels.read();
-        channels.len() < self.settings.limits.channels || channels.contains_key(channel)
+    pub(super) fn check_room_for(&self, channel: &str) -> Result<(), NoSlot> {
+        self.check_room(&self.channels.read(), channel)
+    }
+
+    fn check_room(
+        &self,
+        channels: &HashMap<Arc<str>, Arc<Channel>>,
+        channel: &str,
+    ) -> Result<(), NoSlot> {
+        let most = self.settings.limits.channels;
+        let is_new = !channels.contains_key(channel);
+        if is_new && channels.len() >= most {
+            return Err(NoSlot::Full);
+        }
+        if (is_new && self.hooks.are_behind(most)) || self.hooks.is_behind(channel) {
+            return Err(NoSlot::Busy);
+        }
+        Ok(())
     }
 
     /// Makes a connection a member of its channel. `join.success` is its first message.
@@ -190,12 +205,9 @@ impl Core {
         if self.is_closing() {
             return Err(Close::SHUTDOWN);
         }
-        if self.hooks.is_behind(id) {
-            return Err(Close::BUSY);
-        }
+        self.check_room(&channels, id).map_err(NoSlot::close)?;
         let channel = match channels.get(id) {
             Some(channel) => Arc::clone(channel),
-            None if channels.len() >= self.settings.limits.channels => return Err(Close::FULL),
             None => {
                 let channel = self.open(&runtime, id, entrance.lifetime);
                 channels.insert(Arc::clone(id), Arc::clone(&channel));

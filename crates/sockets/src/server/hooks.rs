@@ -166,6 +166,13 @@ impl HookRunner {
         runtime.spawn(Arc::clone(self).run(queue));
     }
 
+    /// Whether the hooks of so many channels are late that no client should open another one now.
+    /// Channels that have ended are among them, so a limit of those that have members does not
+    /// bound these.
+    pub(super) fn are_behind(&self, channels: usize) -> bool {
+        self.shared.queues.lock().len() > channels
+    }
+
     /// Whether the hooks of a channel are so late that no client should join it now.
     pub(super) fn is_behind(&self, channel: &str) -> bool {
         if self.hooks.are_none() {

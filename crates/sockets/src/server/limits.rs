@@ -168,7 +168,8 @@ limits! {
     /// Connections from one address, where the address is known. The addresses of an IPv6 network
     /// of 64 bits count as one.
     connections_per_address, get_connections_per_address: usize;
-    /// Channels that have members.
+    /// Channels that have members. Where hooks are slow, no client opens another channel while those
+    /// of more channels than this wait or run, channels that have ended included.
     channels, get_channels: usize;
     /// Bytes of a channel's id.
     channel_id_size, get_channel_id_size: usize;

@@ -100,12 +100,7 @@ async fn prepare(
     if let Some(open) = request.extensions().get::<Arc<OpenHttp>>() {
         open.has_slot();
     }
-    if !core.has_room_for(channel) {
-        return Err(no_slot(NoSlot::Full));
-    }
-    if core.hooks.is_behind(channel) {
-        return Err(no_slot(NoSlot::Busy));
-    }
+    core.check_room_for(channel).map_err(no_slot)?;
     let on_upgrade = request.extensions_mut().remove::<OnUpgrade>();
     let Some(on_upgrade) = on_upgrade else {
         let text = "this HTTP connection cannot be upgraded: serve the router over HTTP/1.1";
@@ -266,7 +261,7 @@ fn no_slot(reason: NoSlot) -> Refusal {
         ),
         NoSlot::Busy => Refusal::new(
             StatusCode::SERVICE_UNAVAILABLE,
-            "the channel's hooks are behind: try again later",
+            "the hooks of channels are behind: try again later",
         ),
         NoSlot::Address => Refusal::new(
             StatusCode::TOO_MANY_REQUESTS,

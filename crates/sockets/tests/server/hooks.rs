@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use fanfeed_sockets::{ChannelEnd, ServerBuilder};
+use fanfeed_sockets::{ChannelEnd, Limits, ServerBuilder};
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Error;
 
@@ -259,4 +259,48 @@ async fn are_behind(builder: ServerBuilder, gate: Arc<tokio::sync::Semaphore>) {
     })
     .await;
     server.join("room").await.leave().await;
+}
+
+/// Each client opens a channel of its own, and leaves it: its hooks outlive it.
+#[tokio::test]
+async fn channels_that_ended_and_wait_for_their_hooks_are_bounded() {
+    const CHANNELS: usize = 20;
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    let opened = Arc::clone(&gate);
+    let builder = echoing()
+        .limits(Limits::default().channels(CHANNELS))
+        .on_leave(move |_| {
+            let gate = Arc::clone(&opened);
+            async move { gate.acquire().await.unwrap().forget() }
+        });
+    let server = listen(builder).await;
+    let keeper = server.join("kept").await;
+    let mut joins = 0;
+    let status = loop {
+        let request = server.request(&format!("room{joins}"));
+        match server.connect_with(request).await {
+            Ok(client) => client.leave().await,
+            Err(Error::Http(response)) => break response.status().as_u16(),
+            Err(error) => panic!("{error}"),
+        }
+        joins += 1;
+        until("it has left", || server.server.stats().left == joins).await;
+        assert!(joins < 100, "nobody is refused");
+    };
+    assert_eq!((status, joins), (503, CHANNELS as u64 + 1));
+    // A channel that has members goes on, and new ones do when the hooks have caught up.
+    let other = server.join("kept").await;
+    gate.add_permits(10_000);
+    until("the hooks have caught up", || {
+        gate.available_permits() + CHANNELS < 10_000
+    })
+    .await;
+    let renewed = async {
+        while server.connect_with(server.request("new")).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    let renewed = tokio::time::timeout(PATIENCE, renewed).await;
+    renewed.expect("a new channel is opened in time");
+    drop((keeper, other));
 }
