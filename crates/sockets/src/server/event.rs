@@ -93,6 +93,16 @@ pub enum ServerEvent {
         /// Its key.
         key: Arc<str>,
     },
+    /// The connection of a client ended, and messages that it had sent were not handled, or their
+    /// handlers were dropped: the limit `close_time` was over, or the server cut the connection.
+    Abandoned {
+        /// The channel.
+        channel: Arc<str>,
+        /// The client that sent them.
+        client: Arc<str>,
+        /// How many.
+        messages: usize,
+    },
     /// A handler failed, or panicked.
     HandlerFailed {
         /// The channel.
@@ -238,6 +248,14 @@ impl fmt::Display for ServerEvent {
             } => write!(
                 f,
                 "channel {channel:?}: client {client}: the message {key:?} had expired"
+            ),
+            Self::Abandoned {
+                channel,
+                client,
+                messages,
+            } => write!(
+                f,
+                "channel {channel:?}: client {client}: {messages} of its messages were not handled"
             ),
             Self::HandlerFailed {
                 channel,

@@ -221,8 +221,11 @@ limits! {
     inbox, get_inbox: usize;
     /// Messages of one client that are handled at the same time. With 1, they are handled in order.
     concurrency, get_concurrency: usize;
-    /// How long a close handshake may take, how long handlers may go on after their connection has
-    /// ended, and how long a client that asked to leave waits for their answers.
+    /// How long a close handshake may take, how long the messages of a client are handled after its
+    /// connection has ended, and how long a client that asked to leave waits for the answers to its
+    /// messages. The messages of one client share this time. Those that are left after it are
+    /// dropped, counted ([`abandoned`](crate::ServerStats::abandoned)) and told
+    /// ([`ServerEvent::Abandoned`](crate::ServerEvent::Abandoned)).
     close_time, get_close_time: Duration;
     /// Bytes of an error message, including its newline. A larger one is sent without the body of
     /// the message that failed. Go clients accept 512 bytes by default.

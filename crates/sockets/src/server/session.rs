@@ -368,6 +368,15 @@ impl<S> Drop for Session<S> {
         self.core.leave(&self.runtime, &self.channel, &self.member);
         self.member.cancel.cancel();
         self.core.end_session(&self.member);
+        let messages = self.inbox.len() + self.running.len();
+        if messages > 0 {
+            self.core.counters.abandoned.add(messages as u64);
+            self.tell(|channel, client| ServerEvent::Abandoned {
+                channel,
+                client,
+                messages,
+            });
+        }
         self.core.observers.tell(|| ServerEvent::Disconnected {
             channel: Arc::clone(&self.channel.id),
             client: Arc::clone(self.member.connection.shared_id()),

@@ -39,6 +39,9 @@ counters! {
         unknown,
         /// Messages that had expired before they were handled.
         expired,
+        /// Messages that were not handled, or whose handler was dropped, because their client's
+        /// connection had ended [`close_time`](crate::Limits::close_time) before, or was cut.
+        abandoned,
         /// Answers that came after their question was over.
         late_answers,
         /// Messages whose handler failed or panicked.

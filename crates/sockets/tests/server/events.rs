@@ -397,3 +397,40 @@ fn a_logger_s_thread_ends_with_its_server() {
     let ended = told.recv_timeout(Duration::from_secs(60));
     assert_eq!(ended, Err(mpsc::RecvTimeoutError::Disconnected));
 }
+
+/// A handler is busy, and the client leaves behind messages that wait for it.
+#[tokio::test]
+async fn messages_that_are_not_handled_in_time_are_counted_and_told() {
+    let builder = echoing()
+        .limits(
+            Limits::default()
+                .inbox(2)
+                .close_time(Duration::from_millis(50)),
+        )
+        .direct_handler("hang", |_: Request| std::future::pending());
+    let server = listen(builder).await;
+    let mut events = server.server.events();
+    let mut client = server.join("room").await;
+    client.send("hang", Value::Null).await;
+    for n in 0..5 {
+        client.send("echo", json!(n)).await;
+    }
+    until("all are read", || server.server.stats().received == 6).await;
+    let id = client.id.clone();
+    client.leave().await;
+    let told = next(&mut events, "abandoned", |event| match event {
+        ServerEvent::Abandoned {
+            client, messages, ..
+        } => Some((Arc::clone(client), *messages)),
+        _ => None,
+    });
+    let (client, messages) = told.await;
+    assert_eq!((&*client, messages), (&*id, 6));
+    assert_eq!(server.server.stats().abandoned, 6);
+    // None is left of a client whose messages were handled.
+    let mut client = server.join("room").await;
+    client.send("echo", json!(1)).await;
+    client.leave().await;
+    until("it has ended", || server.server.stats().connections == 0).await;
+    assert_eq!(server.server.stats().abandoned, 6);
+}

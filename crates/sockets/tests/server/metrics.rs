@@ -210,7 +210,7 @@ async fn a_recorder_learns_of_a_server_and_a_client() {
     assert_eq!(book.get("left_total"), 1);
     assert_eq!(book.get("client_disconnections_total"), 1);
     let described = book.described.lock().unwrap();
-    assert_eq!(described.len(), 16 + 4 + 13 + 3, "{described:?}");
+    assert_eq!(described.len(), 17 + 4 + 13 + 3, "{described:?}");
 }
 
 /// A recorder is the application's code: it may use the server wherever it is called, so no lock

@@ -78,6 +78,11 @@ impl Inbox {
         self.waiting.is_empty()
     }
 
+    /// How many messages wait.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len() + self.past.len()
+    }
+
     pub(super) fn push(&mut self, waiting: Waiting, limits: &Limits) {
         if self.has_room(limits) {
             self.bytes += waiting.size;
