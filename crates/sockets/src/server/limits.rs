@@ -217,7 +217,8 @@ limits! {
     /// least: so it sees pings, answers to questions and a close frame that come behind the
     /// messages. Then it stops reading from that client until there is room. Meanwhile the client
     /// is not taken for silent, and gets a pong with each ping of the server, but its own pings and
-    /// answers wait.
+    /// answers wait. The inbox, and what is read past it, may each be exceeded by one message: by
+    /// default the messages of a client take up to 448 KiB.
     inbox, get_inbox: usize;
     /// Messages of one client that are handled at the same time. With 1, they are handled in order.
     concurrency, get_concurrency: usize;
