@@ -178,6 +178,35 @@ async fn a_subscription_that_ended_is_found_when_the_event_was_dropped() {
     until_heard(&far, &mut member).await;
 }
 
+/// The event comes when the task of the subscription has seen the end, and has a new one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn late_news_of_an_end_does_not_end_the_next_subscription() {
+    let stub = Stub::new();
+    let [near, far] = fleet(&stub, |options| options).await;
+    let mut member = near.join("room").await;
+    until_heard(&far, &mut member).await;
+    let mut events = near.server.node_events().unwrap();
+    let asked = stub.asked();
+    for _ in 0..2 {
+        stub.emit(Event::SubscriptionFailed {
+            key: ROOM.into(),
+            group: None,
+            error: "it ended long ago".into(),
+        });
+    }
+    events_until(&mut events, "it is told twice", |seen| {
+        let is_it = |event: &&NodeEvent| matches!(event, NodeEvent::NotSubscribed { .. });
+        seen.iter().filter(is_it).count() == 2
+    })
+    .await;
+    // Longer than the wait before another attempt.
+    let started = Instant::now();
+    while started.elapsed() < Duration::from_millis(200) {
+        until_heard(&far, &mut member).await;
+    }
+    assert_eq!(stub.asked(), asked);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_join_does_not_look_at_all_subscriptions() {
     let stub = Stub::new();

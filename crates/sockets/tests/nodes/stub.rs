@@ -25,6 +25,8 @@ pub(crate) struct Stub {
     waiting: AtomicUsize,
     is_down: AtomicBool,
     looks: AtomicUsize,
+    /// How often a subscription was asked for.
+    asked: AtomicUsize,
     /// The most subscriptions that there were at once.
     most: AtomicUsize,
     published: Mutex<Vec<Published>>,
@@ -109,6 +111,11 @@ impl Stub {
         beats.map(|published| published.at).collect()
     }
 
+    /// How often a subscription was asked for.
+    pub(crate) fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+
     /// The most subscriptions that there were at once.
     pub(crate) fn most(&self) -> usize {
         self.most.load(Ordering::SeqCst)
@@ -155,6 +162,7 @@ impl Publisher for Stub {
 impl Subscriber for Stub {
     fn subscribe_with(&self, request: Subscribe) -> Result<BrokerSubscription, SubscribeError> {
         let key = format!("{request:?}");
+        self.asked.fetch_add(1, Ordering::SeqCst);
         let mut held = self.held.lock();
         self.waiting.fetch_add(1, Ordering::SeqCst);
         self.released.wait_while(&mut held, |held| {

@@ -82,9 +82,7 @@ impl Nodes {
         self.look();
         self.lost_all();
         for link in self.all_links() {
-            if link.is_ended() {
-                link.fail();
-            }
+            link.fail_if_ended();
         }
     }
 

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use fanfeed_broker::{AsyncBroker, BrokerSubscription, ReadyError, Subscribe};
+use futures_util::FutureExt;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -163,9 +164,18 @@ impl Link {
         subscription.as_ref().map_or(0, BrokerSubscription::dropped)
     }
 
-    /// The server has ended the subscription.
-    pub(super) fn fail(&self) {
-        self.failed.notify_one();
+    /// Lets the task subscribe again, if the broker has ended the subscription. The news of its end
+    /// may come when the task has seen it and has a new one, or come twice.
+    pub(super) fn fail_if_ended(&self) {
+        if self.is_ended() {
+            self.failed.notify_one();
+        }
+    }
+
+    /// Forgets the news of an end that the task has seen by itself. Only the task calls it, while
+    /// there is no subscription.
+    fn forget_failure(&self) {
+        let _ = self.failed.notified().now_or_never();
     }
 
     pub(super) fn end_subscription(&self) {
@@ -243,6 +253,7 @@ async fn keep(nodes: Arc<Nodes>, link: Arc<Link>) {
 
 /// Subscribes, and returns when the subscription is over.
 async fn hear(nodes: &Arc<Nodes>, link: &Arc<Link>, wait: &mut Duration) -> Over {
+    link.forget_failure();
     let gate = Arc::new(Gate::default());
     let request = Subscribe::new(link.key.as_str(), nodes.handler(link, Arc::clone(&gate)));
     let request = request.options(nodes.subscribe_options());

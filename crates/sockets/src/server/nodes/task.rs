@@ -221,7 +221,7 @@ impl Nodes {
                     let (channel, reason) = (link.channel.clone(), Arc::clone(&error));
                     self.emit([NodeEvent::NotSubscribed { channel, reason }]);
                     self.lost(&link, None);
-                    link.fail();
+                    link.fail_if_ended();
                 }
             }
             Event::Undecodable { key, error, .. } if !self.links(key.as_str()).is_empty() => {
