@@ -340,6 +340,8 @@ impl Nodes {
         let is_left = link.is_left();
         if is_left {
             link.is_live.send_replace(false);
+            // Those that were let in early have left.
+            link.was_early.store(false, Ordering::SeqCst);
         }
         is_left
     }
