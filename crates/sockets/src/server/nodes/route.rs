@@ -9,6 +9,7 @@
 //! arrives by the old subscription neither overtakes nor follows what the new one hears, and no
 //! frame is lost because both of them saw it.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -241,11 +242,25 @@ async fn keep(nodes: Arc<Nodes>, link: Arc<Link>) {
     let mut wait = FIRST_WAIT;
     while !link.closing.is_cancelled() && !nodes.forget(&link) {
         let over = hear(&nodes, &link, &mut wait).await;
-        if over == Over::Failed {
-            tokio::select! {
-                () = link.left() => {}
-                () = link.closing.cancelled() => {}
-                () = tokio::time::sleep(wait) => wait = LONGEST_WAIT.min(wait * 2),
+        if over == Over::Failed && rest_after(&nodes, &link, &mut wait).await {
+            return;
+        }
+    }
+}
+
+/// Waits before the next attempt to subscribe. Returns whether the link was forgotten meanwhile. A
+/// link that is left and held again at once waits on.
+async fn rest_after(nodes: &Nodes, link: &Link, wait: &mut Duration) -> bool {
+    let mut rest = pin!(tokio::time::sleep(*wait));
+    loop {
+        tokio::select! {
+            () = link.left() => if nodes.forget(link) {
+                return true;
+            },
+            () = link.closing.cancelled() => return false,
+            () = &mut rest => {
+                *wait = LONGEST_WAIT.min(*wait * 2);
+                return false;
             }
         }
     }
