@@ -150,13 +150,15 @@ impl Link {
     }
 
     /// Forgets the hole if nothing holds the link: then no history has it. Returns whether it did.
+    /// A link that is still live may be held again before its task sees that it was left, and keeps
+    /// its subscription then, and the hole.
     pub(super) fn forget_hole_if_left(&self) -> bool {
         let mut hole = self.hole.lock();
-        let is_left = self.is_left();
-        if is_left {
+        let is_over = self.is_left() && !self.is_live();
+        if is_over {
             *hole = None;
         }
-        is_left
+        is_over
     }
 
     /// How many messages its buffer has dropped.
