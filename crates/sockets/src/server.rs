@@ -44,6 +44,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::ws::WebSocket;
 use axum::extract::{RawPathParams, Request};
 use axum::routing::any;
@@ -168,7 +169,8 @@ impl Server {
     /// that by itself.
     pub fn router<S: Clone + Send + Sync + 'static>(&self) -> Router<S> {
         let server = self.clone();
-        let upgrade = move |params: RawPathParams, request: Request| {
+        let upgrade = move |params: Result<RawPathParams, RawPathParamsRejection>,
+                            request: Request| {
             upgrade::upgrade(server.clone(), params, request)
         };
         Router::new().route(&format!("/{{{}}}", upgrade::CHANNEL), any(upgrade))

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::body::Body;
+use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{ConnectInfo, RawPathParams, Request};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -39,9 +40,13 @@ const BUFFER: usize = 4 * 1024;
 /// The parameter of the route that names the channel.
 pub(super) const CHANNEL: &str = "channel";
 
-pub(super) async fn upgrade(server: Server, params: RawPathParams, request: Request) -> Response {
+pub(super) async fn upgrade(
+    server: Server,
+    params: Result<RawPathParams, RawPathParamsRejection>,
+    request: Request,
+) -> Response {
     let core = Arc::clone(&server.core);
-    let channel = params.iter().find(|(name, _)| *name == CHANNEL);
+    let channel = params.iter().flatten().find(|(name, _)| *name == CHANNEL);
     let channel = channel.map_or("", |(_, channel)| channel);
     let peer: Option<&ConnectInfo<SocketAddr>> = request.extensions().get();
     let address = peer.map(|peer| {
@@ -49,7 +54,13 @@ pub(super) async fn upgrade(server: Server, params: RawPathParams, request: Requ
         proxies.client(peer.0.ip(), request.headers())
     });
     let handshake = Handshake::begin(channel, address);
-    let prepared = handshake.inside(prepare(server, channel, address, request));
+    let prepared = handshake.inside(async {
+        if params.is_err() {
+            let text = "the path is not UTF-8 in percent-encoding";
+            return Err(Refusal::new(StatusCode::BAD_REQUEST, text));
+        }
+        prepare(server, channel, address, request).await
+    });
     match prepared.await {
         Ok((response, upgrading)) => {
             tokio::spawn(upgrading.complete(handshake));

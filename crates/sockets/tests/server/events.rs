@@ -434,3 +434,19 @@ async fn messages_that_are_not_handled_in_time_are_counted_and_told() {
     until("it has ended", || server.server.stats().connections == 0).await;
     assert_eq!(server.server.stats().abandoned, 6);
 }
+
+/// The path cannot be decoded, so the channel is not known.
+#[tokio::test]
+async fn a_path_that_is_not_utf_8_is_refused_counted_and_told() {
+    let server = listen(echoing()).await;
+    let mut events = server.server.events();
+    assert_eq!(server.refused(server.request("%ff")).await, 400);
+    let told = next(&mut events, "refused", |event| match event {
+        ServerEvent::Refused { code, reason, .. } => Some((*code, Arc::clone(reason))),
+        _ => None,
+    });
+    let (code, reason) = told.await;
+    assert_eq!(code, 400);
+    assert!(reason.contains("UTF-8"), "{reason}");
+    assert_eq!(server.server.stats().refused, 1);
+}
