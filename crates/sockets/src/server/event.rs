@@ -26,7 +26,9 @@ pub enum ServerEvent {
         address: Option<IpAddr>,
         /// The channel that it asked for.
         channel: Arc<str>,
-        /// The HTTP status, or the close code where the connection was a WebSocket already.
+        /// The HTTP status, or the close code where the connection was a WebSocket already. 408
+        /// where the connection ended after the request and before its upgrade: that is sent to no
+        /// client, and the span of the handshake (feature `tracing`) says `lost`.
         code: u16,
         /// Why.
         reason: Arc<str>,

@@ -170,7 +170,8 @@ impl Upgrading {
         let Ok(Ok(upgraded)) = upgraded else {
             let status = StatusCode::REQUEST_TIMEOUT.as_u16();
             let reason = "the connection ended before its upgrade";
-            handshake.refused(status);
+            // The handshake, undecided, shows as lost.
+            drop(handshake);
             core.tell_refused(connection.address(), connection.channel(), status, reason);
             return;
         };
