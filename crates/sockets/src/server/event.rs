@@ -33,9 +33,9 @@ pub enum ServerEvent {
         /// Why.
         reason: Arc<str>,
     },
-    /// A TCP connection to `serve` was closed because an HTTP request could not be read: the
-    /// client took longer than the limit `handshake_time`, exceeded those of the headers (status
-    /// 431), or sent something else (status 400).
+    /// A TCP connection to `serve` was closed because an HTTP request could not be read: the client
+    /// took longer than the limit `handshake_time` for the first request, exceeded the limits of
+    /// the headers (status 431), or sent something else (status 400).
     HandshakeFailed {
         /// The address of the peer.
         address: IpAddr,

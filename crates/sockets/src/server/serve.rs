@@ -148,15 +148,15 @@ async fn connection(
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);
-    tokio::select! {
-        ended = connection.as_mut() => {
-            if let Err(error) = ended
-                && let Some(reason) = unread(&error, open.has_asked())
-            {
-                core.tell_unread(address.ip(), reason);
-            }
-            return;
+    let tell = |ended: hyper::Result<()>| {
+        if let Err(error) = ended
+            && let Some(reason) = unread(&error, open.has_asked())
+        {
+            core.tell_unread(address.ip(), reason);
         }
+    };
+    tokio::select! {
+        ended = connection.as_mut() => return tell(ended),
         () = core.closing.cancelled() => {}
     }
     // A response that is under way goes out, and no other request is read.
@@ -166,7 +166,7 @@ async fn connection(
         tokio::time::sleep(LAST_WORDS).await;
     };
     tokio::select! {
-        _ = connection => {}
+        ended = connection => tell(ended),
         () = cut => {}
     }
 }

@@ -450,3 +450,26 @@ async fn a_path_that_is_not_utf_8_is_refused_counted_and_told() {
     assert!(reason.contains("UTF-8"), "{reason}");
     assert_eq!(server.server.stats().refused, 1);
 }
+
+/// A shutdown waits for a request that is arriving.
+#[tokio::test]
+async fn a_request_that_cannot_be_read_is_told_during_a_shutdown() {
+    let server = listen(echoing()).await;
+    let mut events = server.server.events();
+    // It is read before the other client has joined.
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(b"GET /room HT").await.unwrap();
+    let mut other = server.join("room").await;
+    let handle = server.server.clone();
+    let shutdown = tokio::spawn(async move { handle.shutdown(PATIENCE).await });
+    assert_eq!(other.close_code().await, 1001);
+    drop(other);
+    let _ = stream.write_all(b"\x01\x02\r\n\r\n").await;
+    assert_eq!(shutdown.await.unwrap().cut, 0);
+    let failed = next(&mut events, "it failed", |event| match event {
+        ServerEvent::HandshakeFailed { reason, .. } => Some(*reason),
+        _ => None,
+    });
+    assert_eq!(failed.await, "it sent no HTTP/1.1 request");
+    assert_eq!(server.server.stats().refused, 1);
+}
