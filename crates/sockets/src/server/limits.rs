@@ -191,8 +191,9 @@ limits! {
     /// How long a client may be silent. Anything that arrives is a sign of life: a message, a part
     /// of one, a ping or a pong. (Parts cannot be seen on a socket of axum's, which
     /// [`serve_socket`](crate::Server::serve_socket) takes.) The server sends pings at least every
-    /// two fifths of this time, whatever `ping_interval` is. If the server itself is held up for an
-    /// eighth of this time, by a runtime that is blocked for example, the time starts again.
+    /// two fifths of this time, whatever `ping_interval` is. If the server itself is delayed for more
+    /// than an eighth of this time, or of `message_time` where that is less, and for 50 ms at least,
+    /// both times start again: its runtime may be blocked, for example.
     idle_time, get_idle_time: Duration;
     /// How long a message may take to arrive, from its first byte to its last. Its parts are signs
     /// of life, so this is what ends a client that sends a byte now and then.
@@ -202,7 +203,8 @@ limits! {
     ///   no more than that has arrived of the message, the time starts again. A client that sends
     ///   its parts among pings is bounded by `message_size` and `message_rate` alone.
     /// - The time starts again when the server had stopped reading because the client's
-    ///   [`inbox`](Self::inbox) was full.
+    ///   [`inbox`](Self::inbox) was full, or was itself delayed (see
+    ///   [`idle_time`](Self::idle_time)).
     /// - On a socket of axum's, which [`serve_socket`](crate::Server::serve_socket) takes, parts
     ///   cannot be seen: there it has no effect, and a client that sends only parts is ended by
     ///   [`idle_time`](Self::idle_time).

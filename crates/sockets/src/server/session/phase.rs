@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -10,6 +11,9 @@ use super::{ROUNDS, Session, Step};
 use crate::server::close::Close;
 use crate::server::event::ConnectionEnd;
 use crate::server::socket::{Gone, Input, ReadError, Socket};
+
+/// A timer may always be this late.
+const LEAST_HELD_UP: Duration = Duration::from_millis(50);
 
 /// The phases follow one another in this order; some are left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -219,11 +223,12 @@ impl<S: Socket> Session<S> {
         }
         let is_silent = self.heard + limits.idle_time <= now;
         let is_late = self.unfinished_until().is_some_and(|until| until <= now);
-        let was_held_up = now.saturating_duration_since(deadline) > limits.idle_time / 8;
+        let held_up = LEAST_HELD_UP.max(limits.idle_time.min(limits.message_time) / 8);
+        let was_held_up = now.saturating_duration_since(deadline) > held_up;
         if self.listens() && was_held_up {
-            // By a blocked runtime, or a machine that stood still: no ping was sent meanwhile, so
-            // that the silence says nothing about the peer, which gets the whole time to answer the
-            // next one.
+            // A blocked runtime, or a machine that stood still, has delayed this call. No ping was
+            // sent meanwhile, so the silence says nothing about the peer. It gets the whole time to
+            // answer the next ping.
             self.heard = now;
             self.arrival.resume(now);
         } else if self.listens() && (is_silent || is_late) {
