@@ -57,6 +57,7 @@ use super::core::Core;
 use super::history::Hold;
 use super::mailbox::Frame;
 use crate::connection::Connection;
+use crate::observe::shown_error;
 use crate::wire::unique_id;
 use ask::Questions;
 use envelope::{Entry, Question, What};
@@ -307,7 +308,7 @@ impl Nodes {
 
     fn not_published(&self, channel: Option<&str>, reason: String) {
         count(&self.counters.not_published);
-        let (channel, reason) = (channel.map(Arc::from), reason.into());
+        let (channel, reason) = (channel.map(Arc::from), shown_error(&reason));
         self.emit([NodeEvent::NotPublished { channel, reason }]);
     }
 

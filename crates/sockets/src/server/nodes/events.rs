@@ -24,6 +24,8 @@ pub struct Presence {
 ///
 /// Of one member, `Joined` and `Left` alternate. They come once each, unless its node was cut off
 /// for a time. Nodes may see the events of two other nodes in different orders.
+///
+/// Texts of errors that are longer than 1,024 bytes are cut.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NodeEvent {

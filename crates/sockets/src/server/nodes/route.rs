@@ -24,6 +24,7 @@ use super::Nodes;
 use super::events::NodeEvent;
 use super::gate::Gate;
 use super::holes::Hole;
+use crate::observe::shown_error;
 use crate::server::history::Way;
 
 /// The waits between attempts to subscribe.
@@ -278,7 +279,7 @@ async fn hear(nodes: &Arc<Nodes>, link: &Arc<Link>, wait: &mut Duration) -> Over
     match nodes.broker().subscribe_async(request).await {
         Ok(subscription) => *link.subscription.lock() = Some(subscription),
         Err(error) => {
-            let reason = error.to_string().into();
+            let reason = shown_error(&error.to_string());
             let channel = link.channel.clone();
             nodes.emit([NodeEvent::NotSubscribed { channel, reason }]);
             return Over::Failed;

@@ -16,6 +16,7 @@ use super::events::{NodeEvent, Presence, count};
 use super::local::Pending;
 use super::remote::{Effects, SWEEPS};
 use super::route::{Link, Route};
+use crate::observe::shown_error;
 
 /// How long changes gather before they are published.
 const GATHER: Duration = Duration::from_millis(5);
@@ -195,6 +196,7 @@ impl Nodes {
         match event {
             Event::Disconnected { reason } => {
                 self.look();
+                let reason = shown_error(&reason);
                 self.emit([NodeEvent::Disconnected { reason }]);
                 if self.forgets() {
                     self.lost_all();
@@ -218,7 +220,7 @@ impl Nodes {
                 error,
             } => {
                 for link in self.links(key.as_str()) {
-                    let (channel, reason) = (link.channel.clone(), Arc::clone(&error));
+                    let (channel, reason) = (link.channel.clone(), shown_error(&error));
                     self.emit([NodeEvent::NotSubscribed { channel, reason }]);
                     self.lost(&link, None);
                     link.fail_if_ended();
@@ -226,7 +228,8 @@ impl Nodes {
             }
             Event::Undecodable { key, error, .. } if !self.links(key.as_str()).is_empty() => {
                 count(&self.counters.undecodable);
-                self.emit([NodeEvent::Undecodable { reason: error }]);
+                let reason = shown_error(&error);
+                self.emit([NodeEvent::Undecodable { reason }]);
             }
             _ => {}
         }
