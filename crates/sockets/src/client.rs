@@ -199,6 +199,9 @@ impl Client {
 
     /// Calls `listener` with each message with this key from now on, in place of another listener
     /// for it. See [`ClientBuilder::listen`]. A closed client drops the listener.
+    ///
+    /// A listener for `error` is never called: error messages go to
+    /// [`on_server_error`](ClientBuilder::on_server_error), which the builder sets.
     pub fn listen(&self, key: impl Into<String>, listener: impl Handler) {
         let core = self.core();
         let middleware = core.program.read().middleware.clone();

@@ -284,8 +284,9 @@ impl Server {
         }
     }
 
-    /// Ends a channel: its members get `channel.closed`, and are disconnected with the close code 1000. Returns whether
-    /// there was such a channel. Clients may join it again at once, as a new channel.
+    /// Ends a channel: its members get `channel.closed`, and are disconnected with the close code
+    /// 1000. Returns whether there was such a channel. Clients may join it again at once, as a new
+    /// channel.
     pub fn close_channel(&self, channel: &str) -> bool {
         let was_here = self.core.close_channel(channel);
         #[cfg(feature = "nodes")]
@@ -344,6 +345,10 @@ impl Server {
     /// the deadline, what is left is cut. An application's HTTP responses that are under way on
     /// [`serve_router`](Self::serve_router) are connections, too.
     ///
+    /// It measures the deadline by the timers of the tokio runtime that it is called in, which have
+    /// to be enabled there, and outside of any runtime on a thread. Where that thread cannot be
+    /// started, the deadline has come at once.
+    ///
     /// After the deadline, this may take two seconds more: one until what was cut has ended and the
     /// other nodes have been told, and one for the [`logger`](ServerBuilder::logger).
     ///
@@ -386,9 +391,9 @@ impl Server {
     }
 
     /// Begins a [`shutdown`](Self::shutdown) and does not wait: no client can join from now on, and
-    /// each member gets what is queued for it and a close frame. Again, it does nothing. (What a
-    /// handler wants to tell its client, it sends before: its reply would come after the close
-    /// frame, and is dropped.)
+    /// each member gets what is queued for it and a close frame. A second call does nothing. A
+    /// handler sends its last message before this call: its reply would come after the close frame,
+    /// and is dropped.
     ///
     /// It has no deadline, and cuts nothing. So the task that serves waits for
     /// [`shutdown_begun`](Self::shutdown_begun), and then calls `shutdown`:
@@ -429,7 +434,7 @@ impl Server {
         self.core.begin_shutdown();
     }
 
-    /// Waits until a shutdown has begun, on whichever handle.
+    /// Waits until a shutdown has begun, on any handle.
     pub async fn shutdown_begun(&self) {
         self.core.closing.cancelled().await;
     }

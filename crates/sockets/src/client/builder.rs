@@ -302,7 +302,8 @@ impl ClientBuilder {
     /// Builds a client with a thread of its own, for programs without tokio.
     ///
     /// # Errors
-    /// If the thread cannot be started, a setting cannot be used, or a listener can never be called.
+    /// If the thread cannot be started, a setting cannot be used, or a listener can never be
+    /// called.
     pub fn build_blocking(self) -> Result<BlockingClient, ClientBuildError> {
         BlockingClient::start(self)
     }

@@ -16,9 +16,9 @@ pub(crate) async fn at_most<T>(time: Duration, work: impl Future<Output = T>) ->
     }
 }
 
-/// Waits for `work`, up to `time`, wherever that is: a client may be closed after its runtime has
-/// been shut down, and timers of tokio's panic there. `None` at the limit, or if there is no thread
-/// to be had for the clock.
+/// Waits for `work`, up to `time`, in and outside of runtimes. A client may be closed after its
+/// runtime has been shut down, where the timers of tokio panic. `None` at the limit, or if no
+/// thread can be started for the clock.
 pub(crate) async fn at_most_on_a_thread<T>(
     time: Duration,
     work: impl Future<Output = T>,

@@ -299,7 +299,6 @@ mod off {
 pub(crate) use off::Handling;
 #[cfg(not(feature = "tracing"))]
 pub(crate) use off::publishing;
-#[cfg(feature = "tracing")]
 #[cfg(all(feature = "tracing", feature = "server"))]
 pub(crate) use on::TARGET;
 #[cfg(feature = "tracing")]

@@ -168,8 +168,8 @@ limits! {
     /// Connections from one address, where the address is known. The addresses of an IPv6 network
     /// of 64 bits count as one.
     connections_per_address, get_connections_per_address: usize;
-    /// Channels that have members. Where hooks are slow, no client opens another channel while those
-    /// of more channels than this wait or run, channels that have ended included.
+    /// Channels that have members. Where hooks are slow, no client opens another channel while the
+    /// hooks of more channels than this wait or run, channels that have ended included.
     channels, get_channels: usize;
     /// Bytes of a channel's id.
     channel_id_size, get_channel_id_size: usize;
@@ -191,9 +191,9 @@ limits! {
     /// How long a client may be silent. Anything that arrives is a sign of life: a message, a part
     /// of one, a ping or a pong. (Parts cannot be seen on a socket of axum's, which
     /// [`serve_socket`](crate::Server::serve_socket) takes.) The server sends pings at least every
-    /// two fifths of this time, whatever `ping_interval` is. If the server itself is delayed for more
-    /// than an eighth of this time, or of `message_time` where that is less, and for 50 ms at least,
-    /// both times start again: its runtime may be blocked, for example.
+    /// two fifths of this time, whatever `ping_interval` is. If the server itself is delayed for
+    /// more than an eighth of this time, or of `message_time` where that is less, and for at least
+    /// 50 ms, both times start again: its runtime may be blocked, for example.
     idle_time, get_idle_time: Duration;
     /// How long a message may take to arrive, from its first byte to its last. Its parts are signs
     /// of life, so this is what ends a client that sends a byte now and then.

@@ -13,10 +13,10 @@
 //!    So a member gets each broadcast at most once.
 //! 2. A session holds the [`Link`] of its channel, by a [`Route`], from before it joins until after
 //!    it left, and a history holds it as long as it is kept. The first holder subscribes, the last
-//!    one unsubscribes, and a channel never has two subscriptions. `join.success` waits for the subscription to be live, so that a member
-//!    misses nothing that another node publishes after it; it does not wait when the broker's
-//!    server is away, nor longer than [`NodeOptions::patience`]. The broker decides how messages
-//!    are lost later.
+//!    one unsubscribes, and a channel never has two subscriptions, unless a handler is stuck for
+//!    5 s. `join.success` waits for the subscription to be live, so that a member misses nothing
+//!    that another node publishes after it; it does not wait when the broker's server is away, nor
+//!    longer than [`NodeOptions::patience`]. The broker decides how messages are lost later.
 //! 3. Changes of presence happen under the lock of the server's channels, are numbered, and are
 //!    published in order by one task. See [`remote`] for how the others keep up.
 //! 4. Nothing here blocks: neither a session, nor a broadcast, nor a handler of the broker. Where

@@ -68,7 +68,7 @@ fn written(text: &str) -> Option<String> {
             .chars()
             .all(|one| one.is_ascii_alphanumeric() || "+-.".contains(one));
     let authority: Authority = host.parse().ok()?;
-    // A port that is no number is none of the authority's.
+    // An `Authority` whose text behind the colon is not a number has no port.
     let has_port = authority.port_u16().is_some();
     let is_whole = has_port || authority.host().len() == host.len();
     if !is_scheme || !is_whole || host.contains(['@', '*']) || authority.host().is_empty() {

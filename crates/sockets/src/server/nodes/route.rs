@@ -7,7 +7,8 @@
 //! holds the link, decided under the lock of the routes, and it subscribes again only when the
 //! handler of the subscription before has returned for the last time ([`Gate`]). So a frame that
 //! arrives by the old subscription neither overtakes nor follows what the new one hears, and no
-//! frame is lost because both of them saw it.
+//! frame is lost because both of them saw it. A handler that is stuck for 5 s is the exception: the
+//! task waits no longer for it, and the frame that it has in hand may come late.
 
 use std::pin::pin;
 use std::sync::Arc;
