@@ -15,7 +15,8 @@ async fn pair(stub: &Arc<Stub>, patience: Duration) -> [Listening; 2] {
     let broker: Arc<dyn Broker> = Arc::clone(stub) as _;
     let mut nodes = Vec::new();
     for _ in 0..2 {
-        let options = options(&broker).patience(patience);
+        // On a machine that stops a node for a while, nothing is dropped.
+        let options = options(&broker).patience(patience).buffer(64 * 1024);
         nodes.push(listen(echoing().nodes(options)).await);
     }
     for node in &nodes {

@@ -29,7 +29,7 @@ async fn a_question_that_nobody_answers_times_out() {
     let timeout = Duration::from_millis(50);
     let asked = server.server.broadcast_await("room", question(), timeout);
     assert!(matches!(asked.await, Err(AwaitError::Timeout)));
-    // The late answer is no unknown type, and is not answered.
+    // The late answer does not count as an unknown type, and gets no error message.
     let id = member.next().await["correlationId"].clone();
     let late = json!({"type": "answer", "correlationId": id}).to_string();
     member.send_text(&late).await;
@@ -38,7 +38,7 @@ async fn a_question_that_nobody_answers_times_out() {
     assert_eq!(server.server.stats().late_answers, 1);
 }
 
-/// A waker that uses the server, as that of an executor may which polls at once.
+/// A waker that uses the server: an executor's may poll at once.
 struct Uses(Server, mpsc::Sender<bool>);
 
 impl Wake for Uses {
@@ -72,7 +72,7 @@ fn an_asker_is_woken_without_a_lock() {
             }
         });
         let has_channel = told.recv_timeout(PATIENCE);
-        // Where it hangs, so would the runtime.
+        // If the thread hangs, a drop of the runtime would hang, too.
         runtime.shutdown_background();
         assert_eq!(has_channel, Ok(false));
     }

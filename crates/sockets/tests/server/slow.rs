@@ -219,8 +219,13 @@ async fn answers_of_the_server_itself_do_not_cut_a_client_that_reads() {
 /// A handler is busy, and more messages wait than the inbox holds.
 #[tokio::test]
 async fn pings_and_answers_pass_a_full_inbox() {
+    // No ping of the server comes before the pong: the interval is at most two fifths of the other.
+    let limits = Limits::default()
+        .inbox(1)
+        .idle_time(PATIENCE * 3)
+        .ping_interval(PATIENCE);
     let builder = echoing()
-        .limits(Limits::default().inbox(1).ping_interval(PATIENCE))
+        .limits(limits)
         .direct_handler("ask", |request: Request| async move {
             let server = request.connection().expect("a client's").server();
             let server = server.expect("it lives");
