@@ -63,6 +63,20 @@ async fn a_channel_that_is_joined_again_has_one_subscription() {
     assert_eq!(stub.most(), 5);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_left_before_the_subscription_was_live_has_missed_nothing() {
+    let stub = Stub::new();
+    let [near, _far] = pair(&stub, Duration::from_millis(50)).await;
+    stub.hold("sockets.channel.room");
+    drop(near.join("room").await);
+    until("it has left", || near.server.stats().connections == 0).await;
+    stub.release();
+    // Two of each node, and that of the channel.
+    until("the channel is subscribed", || stub.most() == 5).await;
+    until("it is so no more", || stub.health().subscriptions == 4).await;
+    assert_eq!(near.server.node_stats().unwrap().gaps, 0);
+}
+
 /// Takes messages until `count` have come, whose numbers grow by one each.
 async fn hears(member: &mut Client, count: u64) {
     let mut last = number(&member.next().await);

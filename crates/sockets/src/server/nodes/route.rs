@@ -75,6 +75,23 @@ impl Drop for Route {
 }
 
 impl Link {
+    /// A link without a holder or a subscription.
+    fn new(key: String, channel: Option<Arc<str>>, closing: CancellationToken) -> Self {
+        Self {
+            key,
+            channel,
+            subscription: Mutex::new(None),
+            is_live: watch::Sender::new(false),
+            was_early: AtomicBool::new(false),
+            handled: AtomicU64::new(0),
+            hole: Mutex::new(None),
+            failed: Notify::new(),
+            holders: AtomicUsize::new(0),
+            left: Notify::new(),
+            closing,
+        }
+    }
+
     /// Waits until the subscription is live.
     pub(super) async fn live(&self) {
         let mut live = self.is_live.subscribe();
@@ -204,19 +221,7 @@ impl Route {
         channel: Option<Arc<str>>,
         closing: CancellationToken,
     ) -> Self {
-        let link = Arc::new(Link {
-            key,
-            channel,
-            subscription: Mutex::new(None),
-            is_live: watch::Sender::new(false),
-            was_early: AtomicBool::new(false),
-            handled: AtomicU64::new(0),
-            hole: Mutex::new(None),
-            failed: Notify::new(),
-            holders: AtomicUsize::new(0),
-            left: Notify::new(),
-            closing,
-        });
+        let link = Arc::new(Link::new(key, channel, closing));
         let route = Self::hold(&link);
         nodes.runtime().spawn(keep(Arc::clone(nodes), link));
         route
@@ -287,6 +292,9 @@ async fn hear(nodes: &Arc<Nodes>, link: &Arc<Link>, wait: &mut Duration) -> Over
         }
     }
     let mut over = become_live(nodes, link).await;
+    if over.is_none() && nodes.rest(link) {
+        over = Some(Over::Left);
+    }
     if over.is_none() {
         *wait = FIRST_WAIT;
         // Before it counts as live, so that no client comes back to an epoch with a hole. And after
@@ -374,5 +382,25 @@ impl Nodes {
             routes.remove(channel);
         }
         is_left
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hole_is_kept_while_the_link_is_held_or_live() {
+        let link = Arc::new(Link::new("key".into(), None, CancellationToken::new()));
+        let route = Route::hold(&link);
+        link.tear();
+        assert!(!link.forget_hole_if_left());
+        link.is_live.send_replace(true);
+        drop(route);
+        assert!(!link.forget_hole_if_left());
+        assert!(link.hole.lock().is_some());
+        link.is_live.send_replace(false);
+        assert!(link.forget_hole_if_left());
+        assert!(link.hole.lock().is_none());
     }
 }
