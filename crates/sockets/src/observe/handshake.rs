@@ -70,6 +70,11 @@ mod on {
             });
         }
 
+        /// The connection ended first.
+        pub(crate) fn lost(mut self) {
+            self.decide("lost", |_| {});
+        }
+
         fn decide(&mut self, outcome: &str, more: impl FnOnce(&Span)) {
             self.is_decided = true;
             if let Some(span) = &self.span {
@@ -112,6 +117,8 @@ mod off {
         pub(crate) fn joined(self, _client: &str) {}
 
         pub(crate) fn refused(self, _code: u16) {}
+
+        pub(crate) fn lost(self) {}
     }
 }
 

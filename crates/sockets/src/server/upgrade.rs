@@ -170,8 +170,7 @@ impl Upgrading {
         let Ok(Ok(upgraded)) = upgraded else {
             let status = StatusCode::REQUEST_TIMEOUT.as_u16();
             let reason = "the connection ended before its upgrade";
-            // The handshake, undecided, shows as lost.
-            drop(handshake);
+            handshake.lost();
             core.tell_refused(connection.address(), connection.channel(), status, reason);
             return;
         };
