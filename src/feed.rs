@@ -185,8 +185,8 @@ impl<T: Clone + Send + 'static> Feed<T> {
     /// Sends a value to all subscribers, waits for those that have no room, and returns how many
     /// subscribers it reached: 0 if there is none or the feed is closed.
     ///
-    /// A wait blocks the thread, and so the other tasks of an async executor's thread. In a task, use
-    /// `send_async` (feature `async`).
+    /// A wait blocks the thread, and so the other tasks of an async executor's thread. In a task,
+    /// use `send_async` (feature `async`).
     ///
     /// # Panics
     ///

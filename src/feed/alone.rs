@@ -63,9 +63,9 @@ impl<T> Pass<T> {
 }
 
 impl<T: Clone + Send + 'static> Delivery<T> {
-    /// Moves the value to the only subscriber, if that has an own channel or a crossbeam sender with
-    /// room, and this thread has a lane. No user code runs, except to wake the receiver of an own
-    /// channel.
+    /// Moves the value to the only subscriber, if that has an own channel or a crossbeam sender
+    /// with room, and this thread has a lane. No user code runs, except to wake the receiver of an
+    /// own channel.
     #[inline(always)]
     pub(super) fn serve_only_one_quickly(&mut self, core: &Core<T>) -> bool {
         let first = core.directory().first();

@@ -341,8 +341,8 @@ impl<T> Receiver<T> {
         self.missed
     }
 
-    /// Ends the subscription: see [`Subscription::unsubscribe`]. The receiver can still take what is
-    /// in the channel.
+    /// Ends the subscription: see [`Subscription::unsubscribe`]. The receiver can still take what
+    /// is in the channel.
     ///
     /// ```
     /// use fanfeed::RecvError;

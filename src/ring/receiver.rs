@@ -347,8 +347,6 @@ impl<T> Receiver<T> {
     /// ring.send(1);
     /// assert!(!reader.is_empty());
     /// assert_eq!(reader.lag(), 1);
-    /// reader.unsubscribe();
-    /// assert_eq!(ring.subscriber_count(), 0);
     /// # Ok::<(), fanfeed::CapacityError>(())
     /// ```
     pub fn is_empty(&self) -> bool {
@@ -388,7 +386,20 @@ impl<T> Receiver<T> {
         self.subscription.is_closed()
     }
 
-    /// Ends the subscription: see [`Subscription::unsubscribe`]. The reader holds no slot afterwards.
+    /// Ends the subscription: see [`Subscription::unsubscribe`]. Afterwards the reader holds no slot,
+    /// and every read returns `Closed`.
+    ///
+    /// ```
+    /// use fanfeed::TryRecvError;
+    ///
+    /// let ring = fanfeed::RingFeed::new(4)?;
+    /// let mut reader = ring.subscribe();
+    /// ring.send(1);
+    /// reader.unsubscribe();
+    /// assert_eq!(reader.try_recv(), Err(TryRecvError::Closed));
+    /// assert_eq!(ring.subscriber_count(), 0);
+    /// # Ok::<(), fanfeed::CapacityError>(())
+    /// ```
     pub fn unsubscribe(&self) {
         self.subscription.unsubscribe();
     }

@@ -354,8 +354,8 @@ impl Server {
     ///
     /// Go clients, and the client of this crate, connect again after 1001.
     ///
-    /// A route or a handler that this server serves is a part of what `shutdown` waits for: if it
-    /// awaits `shutdown`, it waits for itself, and is cut at the deadline. It calls
+    /// `shutdown` waits for the routes and handlers that this server serves. One that awaits
+    /// `shutdown` waits for itself, and is cut at the deadline. It should call
     /// [`begin_shutdown`](Self::begin_shutdown) instead.
     pub async fn shutdown(&self, deadline: Duration) -> ShutdownReport {
         self.core.begin_shutdown();

@@ -122,8 +122,8 @@ impl ServerBuilder {
     }
 
     /// Lets pages of these origins connect, such as `https://example.com`, besides those of the
-    /// server's own host. `*` allows every origin, and `null` pages that have none, such as those of
-    /// files.
+    /// server's own host. `*` allows every origin, and `null` pages that have none, such as those
+    /// of files.
     pub fn allowed_origins<I>(mut self, origins: I) -> Self
     where
         I: IntoIterator,

@@ -306,8 +306,8 @@ impl<S: Socket> Session<S> {
         self.member.cancel.cancel();
     }
 
-    /// Lets a client go that has asked for it, when its messages have been handled or that takes too
-    /// long.
+    /// Lets a client go that has asked for it, when its messages have been handled or that takes
+    /// too long.
     fn answer_leaving(&mut self, now: Instant) {
         let is_handled = self.inbox.is_empty() && self.running.is_empty();
         let leaving = self

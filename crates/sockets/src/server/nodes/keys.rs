@@ -33,9 +33,9 @@ impl Keys {
         format!("{}node.{id}", self.prefix)
     }
 
-    /// The key of what is for the members of a channel. An id that makes no key is escaped; one
-    /// that makes too long a key becomes a hash. Messages name their channel, so it does no harm if
-    /// two channels have one key.
+    /// Returns the key of the messages to a channel's members. An id with characters that a key
+    /// cannot have is escaped, and an id that is too long for a key is hashed. Messages name their
+    /// channel, so two channels may share a key.
     pub(super) fn channel(&self, id: &str) -> String {
         let mut key = format!("{}channel.", self.prefix);
         for letter in id.chars() {
