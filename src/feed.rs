@@ -51,7 +51,7 @@ use delivery::Delivery;
 pub use builder::{OverflowPolicy, SubscriberBuilder};
 
 pub use lane::ThreadSlot;
-pub use receiver::{IntoIter, Iter, Receiver, TryIter};
+pub use receiver::Receiver;
 #[cfg(feature = "async")]
 pub use send_async::SendAsync;
 #[cfg(feature = "async")]

@@ -223,6 +223,7 @@ mod subscription;
 mod carrier;
 mod feed;
 mod publish;
+mod receive;
 pub mod ring;
 // Floor 4
 pub mod mux;
@@ -239,8 +240,8 @@ pub use error::{
     TryRecvError, TrySendError,
 };
 pub use feed::{
-    Cause, Feed, IntoIter, Iter, Missed, OverflowPolicy, Receiver, SubscriberBuilder, ThreadSlot,
-    TryIter, Undelivered, WeakFeed,
+    Cause, Feed, Missed, OverflowPolicy, Receiver, SubscriberBuilder, ThreadSlot, Undelivered,
+    WeakFeed,
 };
 #[cfg(feature = "async")]
 pub use feed::{RecvAsync, SendAsync};
@@ -248,6 +249,7 @@ pub use feed::{RecvAsync, SendAsync};
 pub use mux::TypeMux;
 pub use overflow::{CarrierOverflow, Overflow};
 pub use publish::Publish;
+pub use receive::{IntoIter, Iter, TryIter};
 pub use resubscribe::{resubscribe, resubscribe_with_error};
 pub use ring::{ExclusiveRingFeed, RingFeed, WeakRingFeed};
 // The names that these types had before 0.1.0, for programs that follow the repository.
@@ -259,9 +261,8 @@ pub use mux::{
 #[doc(hidden)]
 pub use ring::{
     Builder as RingBuilder, Cursor as RingCursor, Event as RingEvent, Handle as RingHandle,
-    IntoIter as RingIntoIter, Iter as RingIter, Overflow as RingOverflow,
-    ReaderStats as RingReaderStats, Receiver as RingReceiver,
-    SubscriberBuilder as RingSubscriberBuilder, TryIter as RingTryIter, WaitStrategy as Waiting,
+    Overflow as RingOverflow, ReaderStats as RingReaderStats, Receiver as RingReceiver,
+    SubscriberBuilder as RingSubscriberBuilder, WaitStrategy as Waiting,
 };
 #[cfg(feature = "async")]
 #[doc(hidden)]

@@ -1,7 +1,6 @@
 //! The receiving half of a feed's own channel.
 
 use std::fmt;
-use std::iter::FusedIterator;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 #[cfg(feature = "async")]
 use std::ptr;
@@ -10,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::queue::Cursor;
 use super::slots::Share;
 use crate::error::{RecvError, RecvTimeoutError, TryRecvError};
+use crate::receive::{self, Receive};
 use crate::subscription::{Stats, Subscription};
 use crate::wait::{Looks, Parker, Patience};
 #[cfg(feature = "async")]
@@ -282,15 +282,15 @@ impl<T> Receiver<T> {
 
     /// An iterator that waits for each value. It ends when the subscription has ended and every
     /// value is taken.
-    pub fn iter(&mut self) -> Iter<'_, T> {
-        Iter { receiver: self }
+    pub fn iter(&mut self) -> receive::Iter<'_, Self> {
+        receive::Iter(self)
     }
 
     /// An iterator over the values that are there. It ends at the first point where there is none,
     /// without waiting. It also takes values that arrive while it runs, so it may not end while
     /// senders are faster. [`drain`](Self::drain) always ends.
-    pub fn try_iter(&mut self) -> TryIter<'_, T> {
-        TryIter { receiver: self }
+    pub fn try_iter(&mut self) -> receive::TryIter<'_, Self> {
+        receive::TryIter(self)
     }
 
     /// How many values are in the channel, complete or [being written](Self::try_recv) before
@@ -331,7 +331,8 @@ impl<T> Receiver<T> {
 
     /// Whether the subscription has ended. A receive still takes what is in the channel.
     pub fn is_closed(&self) -> bool {
-        self.queue.is_closed()
+        // The subscription of a mux ends an instant before its queue.
+        self.queue.is_closed() || self.subscription.is_closed()
     }
 
     /// How many values this receiver has missed so far, in the order of the stream: up to the last
@@ -384,7 +385,7 @@ impl<T> Receiver<T> {
 impl<T> Receiver<T> {
     /// Whether no value and no gap will be received any more.
     pub(crate) fn is_at_end(&self) -> bool {
-        self.is_closed() && self.is_empty() && self.untold == 0 && !self.queue.has_gap()
+        self.queue.is_closed() && self.is_empty() && self.untold == 0 && !self.queue.has_gap()
     }
 
     /// Removes the waker of the task that polled and no longer waits.
@@ -446,97 +447,32 @@ impl<T> fmt::Debug for Receiver<T> {
     }
 }
 
-/// Waits for each value of a [`Receiver`]. Made by [`Receiver::iter`].
-pub struct Iter<'a, T> {
-    receiver: &'a mut Receiver<T>,
-}
+impl<T> Receive for Receiver<T> {
+    type Value = T;
 
-impl<T> fmt::Debug for Iter<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Iter").field(&self.receiver).finish()
+    fn next_value(&mut self) -> Result<T, RecvError> {
+        self.recv()
+    }
+
+    fn next_value_now(&mut self) -> Result<T, TryRecvError> {
+        self.pop_now()
     }
 }
-
-impl<T> Iterator for Iter<'_, T> {
-    type Item = T;
-
-    fn next(&mut self) -> Option<T> {
-        next(self.receiver)
-    }
-}
-
-impl<T> FusedIterator for Iter<'_, T> {}
-
-/// The values that are in a [`Receiver`] now. Made by [`Receiver::try_iter`].
-pub struct TryIter<'a, T> {
-    receiver: &'a mut Receiver<T>,
-}
-
-impl<T> fmt::Debug for TryIter<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("TryIter").field(&self.receiver).finish()
-    }
-}
-
-impl<T> Iterator for TryIter<'_, T> {
-    type Item = T;
-
-    fn next(&mut self) -> Option<T> {
-        loop {
-            match self.receiver.pop_now() {
-                Ok(value) => return Some(value),
-                Err(TryRecvError::Lagged(_)) => {}
-                Err(_) => return None,
-            }
-        }
-    }
-}
-
-/// A [`Receiver`] as an iterator that waits for each value.
-pub struct IntoIter<T> {
-    receiver: Receiver<T>,
-}
-
-impl<T> fmt::Debug for IntoIter<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("IntoIter").field(&self.receiver).finish()
-    }
-}
-
-impl<T> Iterator for IntoIter<T> {
-    type Item = T;
-
-    fn next(&mut self) -> Option<T> {
-        next(&mut self.receiver)
-    }
-}
-
-impl<T> FusedIterator for IntoIter<T> {}
 
 impl<T> IntoIterator for Receiver<T> {
     type Item = T;
-    type IntoIter = IntoIter<T>;
+    type IntoIter = receive::IntoIter<Self>;
 
-    fn into_iter(self) -> IntoIter<T> {
-        IntoIter { receiver: self }
+    fn into_iter(self) -> Self::IntoIter {
+        receive::IntoIter(self)
     }
 }
 
 impl<'a, T> IntoIterator for &'a mut Receiver<T> {
     type Item = T;
-    type IntoIter = Iter<'a, T>;
+    type IntoIter = receive::Iter<'a, Receiver<T>>;
 
-    fn into_iter(self) -> Iter<'a, T> {
+    fn into_iter(self) -> Self::IntoIter {
         self.iter()
-    }
-}
-
-fn next<T>(receiver: &mut Receiver<T>) -> Option<T> {
-    loop {
-        match receiver.recv() {
-            Ok(value) => return Some(value),
-            Err(RecvError::Lagged(_)) => {}
-            Err(RecvError::Closed | RecvError::Overflowed) => return None,
-        }
     }
 }

@@ -10,6 +10,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use crate::error::{RecvError, RecvTimeoutError, TryRecvError};
+use crate::receive::{self, Receive};
 use crate::subscription::{Stats, Subscription};
 use crate::sync::{MODELLED, mutant};
 use crate::wait::{PaceBefore, Parker};
@@ -18,7 +19,6 @@ use crate::wait::{not_completed, poll_turn};
 
 use super::cursor::Cursor;
 use super::event::{Event, Events};
-use super::iter::{Iter, TryIter};
 use super::reader::Reader;
 use super::waiting::{Awake, WaitStrategy};
 use super::wakeups::{ReaderPlace, WaitsFor};
@@ -624,13 +624,13 @@ impl<T: Clone> Receiver<T> {
 
     /// An iterator that waits for each value. It ends when the subscription has ended and every
     /// value is taken.
-    pub fn iter(&mut self) -> Iter<'_, T> {
-        Iter::new(self)
+    pub fn iter(&mut self) -> receive::Iter<'_, Self> {
+        receive::Iter(self)
     }
 
     /// An iterator over the values that are there. It ends where there is none, without waiting.
-    pub fn try_iter(&mut self) -> TryIter<'_, T> {
-        TryIter::new(self)
+    pub fn try_iter(&mut self) -> receive::TryIter<'_, Self> {
+        receive::TryIter(self)
     }
 }
 
@@ -694,5 +694,35 @@ impl<T> fmt::Debug for Receiver<T> {
             .field("capacity", &self.capacity())
             .field("waiting", &self.wait_strategy())
             .finish_non_exhaustive()
+    }
+}
+
+impl<T: Clone> Receive for Receiver<T> {
+    type Value = T;
+
+    fn next_value(&mut self) -> Result<T, RecvError> {
+        self.recv()
+    }
+
+    fn next_value_now(&mut self) -> Result<T, TryRecvError> {
+        self.try_recv()
+    }
+}
+
+impl<T: Clone> IntoIterator for Receiver<T> {
+    type Item = T;
+    type IntoIter = receive::IntoIter<Self>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        receive::IntoIter(self)
+    }
+}
+
+impl<'a, T: Clone> IntoIterator for &'a mut Receiver<T> {
+    type Item = T;
+    type IntoIter = receive::Iter<'a, Receiver<T>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
     }
 }

@@ -57,7 +57,7 @@ fn only_handles_of_rings_and_plain_data_can_be_cloned() {
     has!(ring::SubscriberBuilder<'static, Bare> => Clone);
     has!(ring::Overflow, ring::WaitStrategy => Copy + Eq + Hash + Debug + Default);
     // Another of these would not be alone; a forgotten clone of a receiver would hold up everybody.
-    has_not!(ExclusiveRingFeed<u8>, ring::Receiver<u8>, ring::IntoIter<u8> => Clone);
+    has_not!(ExclusiveRingFeed<u8>, ring::Receiver<u8>, IntoIter<ring::Receiver<u8>> => Clone);
     assert_eq!(ring::Overflow::default(), ring::Overflow::Block);
     assert_eq!(ring::WaitStrategy::default(), ring::WaitStrategy::Park);
 }
@@ -65,8 +65,8 @@ fn only_handles_of_rings_and_plain_data_can_be_cloned() {
 #[test]
 fn what_belongs_to_a_ring_prints_without_asking_values_to() {
     has!(RingFeed<Bare>, WeakRingFeed<Bare>, ring::Handle<Bare>, ExclusiveRingFeed<Bare> => Debug);
-    has!(ring::Receiver<Bare>, ring::IntoIter<Bare>, ring::SubscriberBuilder<'static, Bare> => Debug);
-    has!(ring::Iter<'static, Bare>, ring::TryIter<'static, Bare> => Debug);
+    has!(ring::Receiver<Bare>, IntoIter<ring::Receiver<Bare>>, ring::SubscriberBuilder<'static, Bare> => Debug);
+    has!(Iter<'static, ring::Receiver<Bare>>, TryIter<'static, ring::Receiver<Bare>> => Debug);
     has!(ring::Event<'static, Bare>, ring::SubscriberBuilder<'static, Bare, u64> => Debug);
 
     let ring = RingFeed::new(3).unwrap();
@@ -116,13 +116,13 @@ fn only_handles_of_feeds_and_plain_data_can_be_cloned() {
     has!(Stats, SubscriptionId, Cause, Room, Overflow, CarrierOverflow => Copy + Eq);
     // A forgotten clone of a receiver would hold up everybody; a clone of a subscription would end
     // it twice.
-    has_not!(Receiver<u8>, IntoIter<u8>, Subscription, Closed, Undelivered<u8> => Clone);
+    has_not!(Receiver<u8>, IntoIter<Receiver<u8>>, Subscription, Closed, Undelivered<u8> => Clone);
 }
 
 #[test]
 fn everything_prints_without_asking_values_to() {
-    has!(Feed<Plain>, WeakFeed<Plain>, Receiver<Plain>, IntoIter<Plain> => Debug);
-    has!(Iter<'static, Plain>, TryIter<'static, Plain>, SubscriberBuilder<'static, Plain> => Debug);
+    has!(Feed<Plain>, WeakFeed<Plain>, Receiver<Plain>, IntoIter<Receiver<Plain>> => Debug);
+    has!(Iter<'static, Receiver<Plain>>, TryIter<'static, Receiver<Plain>>, SubscriberBuilder<'static, Plain> => Debug);
     has!(Undelivered<Plain>, TrySendError<Plain> => Debug + Display + Error);
     has!(CapacityError, PositionError => Debug + Display + Error);
     has!(RecvError, TryRecvError, RecvTimeoutError => Debug + Display + Error);
@@ -148,14 +148,14 @@ fn the_traits_are_implemented_where_they_are_promised() {
     has!(Feed<u8>, &Feed<u8> => Publish<u8>);
     has!(RingFeed<Bare>, &RingFeed<Bare>, ExclusiveRingFeed<Bare> => Publish<Bare>);
     has!(RingFeed<Bare> => Carrier<Bare>);
-    has!(ring::Iter<'static, u8>, ring::IntoIter<u8> => Iterator<Item = u8> + FusedIterator);
-    has!(ring::TryIter<'static, u8> => Iterator<Item = u8>);
+    has!(Iter<'static, ring::Receiver<u8>>, IntoIter<ring::Receiver<u8>> => Iterator<Item = u8> + FusedIterator);
+    has!(TryIter<'static, ring::Receiver<u8>> => Iterator<Item = u8>);
     has!(Overflow, CarrierOverflow => OverflowPolicy);
-    has!(Iter<'static, u8>, IntoIter<u8> => Iterator<Item = u8> + FusedIterator);
-    has!(TryIter<'static, u8> => Iterator<Item = u8>);
+    has!(Iter<'static, Receiver<u8>>, IntoIter<Receiver<u8>> => Iterator<Item = u8> + FusedIterator);
+    has!(TryIter<'static, Receiver<u8>> => Iterator<Item = u8>);
     has!(Closed => Future<Output = ()>);
     // More may come after it has said that there is nothing.
-    has_not!(TryIter<'static, u8>, ring::TryIter<'static, u8> => FusedIterator);
+    has_not!(TryIter<'static, Receiver<u8>>, TryIter<'static, ring::Receiver<u8>> => FusedIterator);
     for (foreign, own) in [
         (CarrierOverflow::Block, Overflow::Block),
         (CarrierOverflow::DropNewest, Overflow::DropNewest),

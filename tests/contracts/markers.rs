@@ -49,13 +49,13 @@ table! {
     [Receiver<Unshared>] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
     [Receiver<Pinned>] (+Unpin);
     [Receiver<Bound>] (-Send -Sync);
-    [IntoIter<Unshared>] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
-    [IntoIter<Bound>] (-Send -Sync);
+    [IntoIter<Receiver<Unshared>>] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
+    [IntoIter<Receiver<Bound>>] (-Send -Sync);
     // They borrow a receiver to change it.
-    [Iter<'static, Unshared>] (+Send +Sync +Unpin -UnwindSafe +RefUnwindSafe);
-    [Iter<'static, Bound>] (-Send -Sync);
-    [TryIter<'static, Unshared>] (+Send +Sync +Unpin -UnwindSafe +RefUnwindSafe);
-    [TryIter<'static, Bound>] (-Send -Sync);
+    [Iter<'static, Receiver<Unshared>>] (+Send +Sync +Unpin -UnwindSafe +RefUnwindSafe);
+    [Iter<'static, Receiver<Bound>>] (-Send -Sync);
+    [TryIter<'static, Receiver<Unshared>>] (+Send +Sync +Unpin -UnwindSafe +RefUnwindSafe);
+    [TryIter<'static, Receiver<Bound>>] (-Send -Sync);
     [SubscriberBuilder<'static, Unshared>] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
     [SubscriberBuilder<'static, Unshared, Overflow>] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
     [SubscriberBuilder<'static, Bound>] (-Send -Sync);
@@ -90,12 +90,12 @@ table! {
     [ring::Receiver<Pinned>] (+Unpin);
     [ring::Receiver<Unshared>] (-Send -Sync);
     [ring::Receiver<Bound>] (-Send -Sync);
-    [ring::IntoIter<u8>] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
-    [ring::IntoIter<Unshared>] (-Send -Sync);
-    [ring::Iter<'static, u8>] (+Send +Sync +Unpin -UnwindSafe +RefUnwindSafe);
-    [ring::Iter<'static, Unshared>] (-Send -Sync);
-    [ring::TryIter<'static, u8>] (+Send +Sync +Unpin -UnwindSafe +RefUnwindSafe);
-    [ring::TryIter<'static, Unshared>] (-Send -Sync);
+    [IntoIter<ring::Receiver<u8>>] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
+    [IntoIter<ring::Receiver<Unshared>>] (-Send -Sync);
+    [Iter<'static, ring::Receiver<u8>>] (+Send +Sync +Unpin -UnwindSafe +RefUnwindSafe);
+    [Iter<'static, ring::Receiver<Unshared>>] (-Send -Sync);
+    [TryIter<'static, ring::Receiver<u8>>] (+Send +Sync +Unpin -UnwindSafe +RefUnwindSafe);
+    [TryIter<'static, ring::Receiver<Unshared>>] (-Send -Sync);
     [ring::Builder<Bound>] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
     [ring::SubscriberBuilder<'static, u8>] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
     [ring::SubscriberBuilder<'static, u8, u64>] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
@@ -119,7 +119,6 @@ table! {
     [Backoff] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
     // ---- The mux: an event holds what was posted, of which nothing is known ----
     [TypeMux] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
-    [mux::Subscription] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
     [mux::SubscriberBuilder<'static>] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
     [mux::Event] (+Send +Sync +Unpin -UnwindSafe -RefUnwindSafe);
     [mux::Closed<u8>] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
