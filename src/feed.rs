@@ -12,6 +12,7 @@ mod delivery;
 mod directory;
 mod entry;
 mod gaps;
+mod joint;
 mod lane;
 mod pending;
 mod queue;
@@ -50,6 +51,8 @@ use delivery::Delivery;
 
 pub use builder::{OverflowPolicy, SubscriberBuilder};
 
+pub(crate) use builder::DEFAULT_CAPACITY;
+pub(crate) use joint::joint_channel;
 pub use lane::ThreadSlot;
 pub use receiver::Receiver;
 #[cfg(feature = "async")]

@@ -5,13 +5,10 @@
 #![allow(deprecated)]
 
 mod builder;
-mod channel;
 mod closed;
 mod event;
 mod registry;
 mod since;
-mod source;
-mod subscription;
 mod types;
 
 use std::any::{Any, TypeId};
@@ -21,11 +18,36 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 pub use builder::SubscriberBuilder;
 pub use closed::Closed;
 pub use event::Event;
-pub use subscription::Subscription;
 pub use types::EventTypes;
 
+use crate::feed::Receiver;
 use registry::Registry;
 use types::TypeSet;
+
+/// A subscription to one or several types of events, and the channel on which they come: the
+/// [receiver](crate::Receiver) of an own channel, of events.
+///
+/// Events of all its types come in one order. Events that one thread posted come in the order
+/// posted. No event is ever missed, so a receive returns an event, `Empty`, `Timeout` or `Closed`.
+///
+/// ```
+/// # #![allow(deprecated)]
+/// use fanfeed::{RecvError, TypeMux, mux};
+///
+/// let mux = TypeMux::new();
+/// let mut words: mux::Subscription = mux.subscribe::<(String, &str)>();
+/// mux.post("one").unwrap();
+/// mux.post(2).unwrap();
+/// mux.post(String::from("three")).unwrap();
+/// mux.stop();
+///
+/// assert_eq!(words.recv()?.downcast_ref(), Some(&"one"));
+/// assert!(words.recv()?.is::<String>());
+/// assert_eq!(words.recv().unwrap_err(), RecvError::Closed);
+/// # Ok::<(), RecvError>(())
+/// ```
+#[doc(alias = "TypeMuxSubscription")]
+pub type Subscription = Receiver<Event>;
 
 /// Delivers each event to the subscribers of its type.
 ///
@@ -44,7 +66,7 @@ use types::TypeSet;
 ///   types.
 /// - A subscription sees no event whose [time](Event::time) is before the subscription was
 ///   made.
-/// - When [`unsubscribe`](Subscription::unsubscribe) or [`stop`](Self::stop) returns, no
+/// - When [`unsubscribe`](crate::Receiver::unsubscribe) or [`stop`](Self::stop) returns, no
 ///   thread puts anything more on the channel; it ends once every event in it is taken. A post that
 ///   was blocked on it goes on at once, as it does when the receiver is dropped. A channel that the
 ///   caller brought along ends as [`Subscription::unsubscribe`](crate::Subscription::unsubscribe)

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use crossbeam_channel::Receiver;
 
 use crate::error::SubscriptionError;
+use crate::sync::AtomicU64;
 
 pub use cancel_token::CancelToken;
 pub use closed::Closed;
@@ -180,6 +181,18 @@ impl Subscription {
             .map(Self::into_source)
             .collect::<Vec<_>>();
         Self::from_source(join::join(members))
+    }
+
+    /// Makes one subscription of the subscriptions of one channel. The end of one is the end of all.
+    /// Without members it has ended already. `not_delivered` counts values that members count as
+    /// delivered, and that are not.
+    pub(crate) fn join_channel(
+        name: Option<Arc<str>>,
+        members: impl IntoIterator<Item = Subscription>,
+        not_delivered: Arc<AtomicU64>,
+    ) -> Self {
+        let members = members.into_iter().map(Self::into_source).collect();
+        Self::from_source(join::join_channel(name, members, not_delivered))
     }
 
     /// Another handle of the same subscription. Dropping either ends it.

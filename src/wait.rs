@@ -13,7 +13,6 @@
 
 #[cfg(feature = "async")]
 mod alarm;
-mod identity;
 mod line;
 mod looks;
 mod nesting;
@@ -21,6 +20,7 @@ mod pace;
 mod parker;
 mod patience;
 mod quietly;
+mod tickets;
 #[cfg(feature = "async")]
 mod turn;
 mod wake_list;
@@ -32,7 +32,6 @@ mod yields;
 pub(crate) use alarm::Alarm;
 #[cfg(all(feature = "async", any(fanfeed_loom, fanfeed_shuttle)))]
 pub use alarm::has_alarm_thread;
-pub(crate) use identity::{Identity, identity};
 pub(crate) use line::{Key, Line};
 pub(crate) use looks::Looks;
 pub(crate) use nesting::{InCallback, InDelivery, Reap, in_delivery, may_reap, may_wait, postpone};
@@ -40,6 +39,7 @@ pub(crate) use pace::{Pace, PaceBefore};
 pub(crate) use parker::Parker;
 pub(crate) use patience::Patience;
 pub(crate) use quietly::{Caught, catch, quietly, wake};
+pub(crate) use tickets::Tickets;
 #[cfg(feature = "async")]
 pub(crate) use turn::{not_completed, poll_turn};
 pub(crate) use wake_list::{ListPlace, WakeList};

@@ -14,6 +14,18 @@ use crate::error::CapacityError;
 use crate::overflow::{CarrierOverflow, Overflow};
 use crate::subscription::Subscription;
 
+/// The capacity of an own channel if the caller sets none.
+pub(crate) const DEFAULT_CAPACITY: usize = 1024;
+
+/// Checks the capacity of an own channel.
+pub(crate) fn check_capacity(capacity: usize) -> Result<(), CapacityError> {
+    if (1..=MAX_CAPACITY).contains(&capacity) {
+        Ok(())
+    } else {
+        Err(CapacityError::new(capacity, MAX_CAPACITY))
+    }
+}
+
 /// The overflow policy of a builder: [`CarrierOverflow`] at first, or [`Overflow`], which only a
 /// channel of the feed's own can follow.
 pub trait OverflowPolicy: Copy + Into<Overflow> + fmt::Debug + sealed::Sealed {}
@@ -73,14 +85,11 @@ impl<T, P: UnwindSafe> UnwindSafe for SubscriberBuilder<'_, T, P> {}
 impl<T, P: RefUnwindSafe> RefUnwindSafe for SubscriberBuilder<'_, T, P> {}
 
 impl<'f, T> SubscriberBuilder<'f, T> {
-    /// The capacity of a channel if the caller sets none.
-    const DEFAULT_CAPACITY: usize = 1024;
-
     pub(crate) fn new(core: &'f Arc<Core<T>>) -> Self {
         Self {
             core,
             name: None,
-            capacity: Self::DEFAULT_CAPACITY,
+            capacity: DEFAULT_CAPACITY,
             overflow: CarrierOverflow::Block,
         }
     }
@@ -122,9 +131,7 @@ impl<'f, T: Send + 'static, P: OverflowPolicy> SubscriberBuilder<'f, T, P> {
     ///
     /// If the capacity is 0 or more than 2^30.
     pub fn channel(self) -> Result<Receiver<T>, CapacityError> {
-        if !(1..=MAX_CAPACITY).contains(&self.capacity) {
-            return Err(CapacityError::new(self.capacity, MAX_CAPACITY));
-        }
+        check_capacity(self.capacity)?;
         let sole = Arc::clone(self.core.records().sole());
         let share = Share::new(self.capacity, self.overflow.into(), sole);
         let entry = self.core.subscribe(

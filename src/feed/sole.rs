@@ -93,6 +93,11 @@ impl Default for Sole {
 }
 
 impl Sole {
+    /// The word of a channel that the senders of several feeds share.
+    pub(crate) fn many() -> Self {
+        Self(AtomicU64::new(MANY))
+    }
+
     #[inline(always)]
     fn word(&self) -> u64 {
         // ORDERING: Acquire pairs with the exchange in `decide`: what the last sole sender did is

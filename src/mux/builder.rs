@@ -5,19 +5,13 @@ use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 
-use super::channel;
 use super::event::Event;
 use super::registry::Registry;
-use super::subscription::Subscription;
 use super::types::TypeSet;
 use crate::carrier::Carrier;
 use crate::error::CapacityError;
-use crate::subscription;
-
-/// The capacity of a channel if the caller sets none; the same as for a feed's own channel.
-const DEFAULT_CAPACITY: usize = 1024;
-/// The largest capacity; the same as for a feed's own channel.
-const MAX_CAPACITY: usize = 1 << 30;
+use crate::feed::{DEFAULT_CAPACITY, Receiver, joint_channel};
+use crate::subscription::Subscription;
 
 /// Options of a new subscription, from [`TypeMux::subscriber`](crate::TypeMux::subscriber).
 ///
@@ -94,13 +88,8 @@ impl<'m> SubscriberBuilder<'m> {
     /// # Errors
     ///
     /// If the capacity is 0 or more than 2^30.
-    pub fn channel(self) -> Result<Subscription, CapacityError> {
-        if !(1..=MAX_CAPACITY).contains(&self.capacity) {
-            return Err(CapacityError::new(self.capacity, MAX_CAPACITY));
-        }
-        let (sender, receiver) = channel::bounded(self.capacity);
-        let subscription = self.subscribe(sender);
-        Ok(Subscription::new(subscription, receiver))
+    pub fn channel(self) -> Result<Receiver<Event>, CapacityError> {
+        joint_channel(self.capacity, |sender| self.subscribe(sender))
     }
 
     /// Subscribes a channel that the caller brings along, such as a crossbeam channel, whose
@@ -113,10 +102,7 @@ impl<'m> SubscriberBuilder<'m> {
     ///
     /// If the mux was stopped, the subscription has ended already, and the carrier has been
     /// dropped.
-    pub fn subscribe<C: Carrier<Event> + Clone + 'static>(
-        self,
-        carrier: C,
-    ) -> subscription::Subscription {
+    pub fn subscribe<C: Carrier<Event> + Clone + 'static>(self, carrier: C) -> Subscription {
         self.registry.subscribe(&self.types, self.name, carrier)
     }
 }

@@ -7,7 +7,6 @@ use std::time::Instant;
 
 use super::event::Event;
 use super::since::Since;
-use super::source::Group;
 use super::types::TypeSet;
 use crate::carrier::Carrier;
 use crate::feed::Feed;
@@ -81,17 +80,17 @@ impl Registry {
         C: Carrier<Event> + Clone + 'static,
     {
         let Ok(feeds) = self.feeds_of(types) else {
-            return Group::ended(name);
+            return Subscription::join_channel(name, [], Arc::default());
         };
         // Every subscription made below is younger than this.
         let since = Instant::now();
-        let passed_over = Arc::new(AtomicU64::new(0));
+        let passed_over = Arc::<AtomicU64>::default();
         // If the mux is stopped meanwhile, a closed feed returns a subscription that has ended.
         let parts = feeds.iter().map(|feed| {
             let carrier = Since::new(carrier.clone(), since, Arc::clone(&passed_over));
             feed.subscribe(carrier)
         });
-        Group::subscription(name, parts.collect(), passed_over)
+        Subscription::join_channel(name, parts, Arc::clone(&passed_over))
     }
 
     pub(super) fn is_stopped(&self) -> bool {

@@ -6,14 +6,13 @@
 //! on, but no other sender before that.
 
 use std::cell::LazyCell;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
 use crate::error::{CapacityError, TrySendError};
 use crate::sync::{Mutex, Ordering, mutant, order};
-use crate::wait::{Identity, Patience, Ticket, identity};
+use crate::wait::{Patience, Ticket, Tickets};
 
 use super::core::Core;
 use super::gate::{Gate, Held};
@@ -26,9 +25,8 @@ use super::track::CLOSED;
 pub(crate) struct Claimant<T> {
     core: Arc<Core<T>>,
     gate: Mutex<Gate>,
-    /// Sends on a feed that this ring is subscribed to, which wait for room here; each is keyed by
-    /// its waker. No user code runs under the lock.
-    waiters: Mutex<BTreeMap<Identity, Ticket>>,
+    /// Sends on a feed that this ring is subscribed to, which wait for room here.
+    waiters: Tickets,
 }
 
 /// Why no position was claimed.
@@ -49,7 +47,7 @@ impl<T> Claimant<T> {
         Ok(Self {
             core,
             gate: Mutex::new(Gate::default()),
-            waiters: Mutex::new(BTreeMap::new()),
+            waiters: Tickets::new(),
         })
     }
 
@@ -59,7 +57,7 @@ impl<T> Claimant<T> {
         Ok(Self {
             core: Core::starting_at(Shape::new(capacity)?, true, start),
             gate: Mutex::new(Gate::starting_at(start)),
-            waiters: Mutex::new(BTreeMap::new()),
+            waiters: Tickets::new(),
         })
     }
 
@@ -404,15 +402,17 @@ impl<T> Claimant<T> {
 
     /// Registers the waker to be woken when there is room. The caller then looks once more.
     pub(crate) fn wake_for_room(&self, waker: &Waker) {
-        let mut waiter = Waiter::take(self, waker);
         let senders = &self.core.wakeups.senders;
-        senders.rejoin(&mut waiter.ticket, waker, || self.core.look_for_places(1));
+        let leave = |ticket: &mut Ticket| self.leave(ticket);
+        self.waiters
+            .with(waker, Ticket::default(), leave, |ticket| {
+                senders.rejoin(ticket, waker, || self.core.look_for_places(1));
+            });
     }
 
     /// Removes what `wake_for_room` registered.
     pub(crate) fn forget_waker(&self, waker: &Waker) {
-        let ticket = self.waiters.lock().remove(&identity(waker));
-        if let Some(mut ticket) = ticket {
+        if let Some(mut ticket) = self.waiters.take(waker) {
             self.leave(&mut ticket);
         }
     }
@@ -507,49 +507,6 @@ pub(crate) enum Standing {
     /// Another sender must fill its slot first, which wakes no task. The task must look again by
     /// itself.
     BehindAnotherSender,
-}
-
-/// The place in line of a send on a feed. It is taken out of the list of waiters while the line is
-/// joined, because joining clones wakers, which is user code.
-///
-/// **The invariant.** While no `Waiter` exists, the list has every ticket of this list that is in
-/// line, under its waker. So [`forget_waker`](Claimant::forget_waker) leaves none behind. Two
-/// threads may hold a `Waiter` for the same waker at once: the second finds no ticket to take, and
-/// joins with a new one. The list has one ticket for each waker, so the second to drop replaces the
-/// first one's ticket, and takes that out of the line.
-///
-/// The lock of the list orders each take before the put that follows it, so no ticket is in two
-/// hands. The line has a lock of its own, and neither is taken under the other: to leave the line
-/// wakes the next sender.
-struct Waiter<'a, T> {
-    claimant: &'a Claimant<T>,
-    identity: Identity,
-    ticket: Ticket,
-}
-
-impl<'a, T> Waiter<'a, T> {
-    fn take(claimant: &'a Claimant<T>, waker: &Waker) -> Self {
-        let identity = identity(waker);
-        let ticket = claimant.waiters.lock().remove(&identity);
-        Self {
-            claimant,
-            identity,
-            ticket: ticket.unwrap_or_default(),
-        }
-    }
-}
-
-impl<T> Drop for Waiter<'_, T> {
-    fn drop(&mut self) {
-        let ticket = std::mem::take(&mut self.ticket);
-        let replaced = self.claimant.waiters.lock().insert(self.identity, ticket);
-        // Another thread has joined meanwhile with the same waker.
-        if let Some(mut replaced) = replaced
-            && !mutant!("replaced_ticket_stays_in_line")
-        {
-            self.claimant.leave(&mut replaced);
-        }
-    }
 }
 
 impl<T> Drop for Claimant<T> {

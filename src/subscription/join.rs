@@ -7,13 +7,36 @@ use super::source::{SourceRef, SubscriptionSource};
 use super::state::SubscriptionState;
 use super::stats::Stats;
 use crate::error::SubscriptionError;
-use crate::sync::{AtomicUsize, Mutex, Ordering, mutant};
+use crate::sync::{AtomicU64, AtomicUsize, Mutex, Ordering, mutant};
 use crate::wait::quietly;
 
 /// Makes one subscription of many: see [`Subscription::join`](crate::Subscription::join).
 pub(super) fn join(members: Vec<SourceRef>) -> Arc<Joined> {
+    joined(None, members, None)
+}
+
+/// Makes one subscription of the subscriptions of one channel. The end of one member is the end of
+/// all. `not_delivered` counts values that members count as delivered, and that are not.
+pub(super) fn join_channel(
+    name: Option<Arc<str>>,
+    members: Vec<SourceRef>,
+    not_delivered: Arc<AtomicU64>,
+) -> Arc<Joined> {
+    let joined = joined(name, members, Some(not_delivered));
+    if joined.members.is_empty() {
+        joined.finish();
+    }
+    joined
+}
+
+fn joined(
+    name: Option<Arc<str>>,
+    members: Vec<SourceRef>,
+    one_channel: Option<Arc<AtomicU64>>,
+) -> Arc<Joined> {
     let joined = Arc::new(Joined {
-        state: SubscriptionState::new(None),
+        state: SubscriptionState::new(name),
+        one_channel,
         running: AtomicUsize::new(members.len()),
         failure: Mutex::new(None),
         members,
@@ -37,6 +60,9 @@ pub(crate) struct Joined {
     running: AtomicUsize,
     /// The error of the first member that failed.
     failure: Mutex<Option<SubscriptionError>>,
+    /// Set if the members are subscriptions of one channel: how many values they count as delivered
+    /// that are not.
+    one_channel: Option<Arc<AtomicU64>>,
 }
 
 impl Joined {
@@ -53,8 +79,16 @@ impl Joined {
             // through one another.
             self.cancel_soon();
         }
+        if counts_first {
+            return;
+        }
         // ORDERING: the last member to count sees the failure that any member before it has noted.
-        if !counts_first && self.running.fetch_sub(1, Ordering::AcqRel) == 1 {
+        let running = self.running.fetch_sub(1, Ordering::AcqRel);
+        if self.one_channel.is_some() && running == self.members.len() {
+            // The ends of the other members call this as well.
+            self.cancel_soon();
+            self.settle();
+        } else if running == 1 {
             self.finish();
         }
     }
@@ -96,6 +130,8 @@ impl Joined {
         while let Some(&joined) = parts.joined.get(index) {
             for member in &joined.members {
                 match member.downcast_ref::<Joined>() {
+                    // It has figures of its own, and its members are no joined subscriptions.
+                    Some(inner) if inner.one_channel.is_some() => parts.leaves.push(member),
                     Some(inner) if filter(inner) => parts.joined.push(inner),
                     Some(_) => {}
                     None => parts.leaves.push(member),
@@ -156,15 +192,23 @@ impl SubscriptionSource for Joined {
     fn stats(&self) -> Stats {
         let parts = self.parts(|_| true);
         let stats = parts.leaves.into_iter().map(|leaf| leaf.stats());
-        stats.fold(Stats::default(), |sum, one| Stats {
+        let mut sum = stats.fold(Stats::default(), |sum, one| Stats {
             delivered: sum.delivered + one.delivered,
             dropped: sum.dropped + one.dropped,
-            depth: sum
-                .depth
-                .map_or(one.depth, |depth| Some(depth + one.depth.unwrap_or(0))),
+            depth: match (sum.depth, one.depth) {
+                // Each member reports the depth of the one channel.
+                (Some(depth), Some(_)) if self.one_channel.is_some() => Some(depth),
+                (Some(depth), Some(more)) => Some(depth + more),
+                (depth, more) => depth.or(more),
+            },
             blocked: sum.blocked + one.blocked,
             blocked_for: sum.blocked_for.saturating_add(one.blocked_for),
-        })
+        });
+        if let Some(not_delivered) = &self.one_channel {
+            let not_delivered = not_delivered.load(Ordering::Relaxed);
+            sum.delivered = sum.delivered.saturating_sub(not_delivered);
+        }
+        sum
     }
 }
 

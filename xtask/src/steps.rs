@@ -383,6 +383,7 @@ fn miri() -> Invocation {
         "feed::queue",
         "feed::record",
         "feed::gaps",
+        "feed::joint",
         "feed::slots",
         "mux::",
         "scope::",

@@ -107,10 +107,10 @@ fn room_releases_two_blocked_posts() {
 }
 
 #[test]
-fn an_event_that_is_taken_has_to_wake_a_post() {
+fn a_post_has_to_join_the_line_for_room() {
     Model::bound(1)
         .because(Why::Deadlock)
-        .fails_with("mux_event_wakes_no_post", two_blocked_posts);
+        .fails_with("blocked_send_joins_no_line", two_blocked_posts);
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn a_channel_has_ended_when_an_unsubscribe_returns() {
 #[test]
 fn a_channel_has_to_end_before_its_senders_are_dropped() {
     Model::bound(2).because(Why::Says("Empty")).fails_with(
-        "mux_channel_ends_with_its_drop",
+        "joint_channel_ends_with_its_drop",
         a_post_beside_an_unsubscribe,
     );
 }
