@@ -43,7 +43,7 @@ use std::time::{Duration, Instant};
 
 use crate::carrier::Carrier;
 use crate::error::CapacityError;
-use crate::publish::Publish;
+use crate::publish::publish_by_methods;
 use crate::subscription::Subscription;
 
 use self::core::Core;
@@ -434,42 +434,5 @@ impl<T> fmt::Debug for WeakFeed<T> {
     }
 }
 
-macro_rules! publish_by_shared_reference {
-    ($feed:ty) => {
-        impl<T: Clone + Send + 'static> Publish<T> for $feed {
-            type Sent = usize;
-            type Unsent = Undelivered<T>;
-
-            fn send(&mut self, value: T) -> usize {
-                Feed::send(self, value)
-            }
-
-            fn try_send(&mut self, value: T) -> Result<usize, Undelivered<T>> {
-                Feed::try_send(self, value)
-            }
-
-            fn send_deadline(
-                &mut self,
-                value: T,
-                deadline: Instant,
-            ) -> Result<usize, Undelivered<T>> {
-                Feed::send_deadline(self, value, deadline)
-            }
-
-            fn send_timeout(
-                &mut self,
-                value: T,
-                timeout: Duration,
-            ) -> Result<usize, Undelivered<T>> {
-                Feed::send_timeout(self, value, timeout)
-            }
-
-            fn send_batch<I: IntoIterator<Item = T>>(&mut self, values: I) -> usize {
-                Feed::send_batch(self, values)
-            }
-        }
-    };
-}
-
-publish_by_shared_reference!(Feed<T>);
-publish_by_shared_reference!(&Feed<T>);
+publish_by_methods!(Feed<T>, Feed, [Clone + Send + 'static] -> usize, Undelivered<T>);
+publish_by_methods!(&Feed<T>, Feed, [Clone + Send + 'static] -> usize, Undelivered<T>);

@@ -56,3 +56,34 @@ pub trait Publish<T> {
     /// Sends the values in order, and waits for subscribers that have no room.
     fn send_batch<I: IntoIterator<Item = T>>(&mut self, values: I) -> Self::Sent;
 }
+
+/// Implements [`Publish`] for a type by the methods of these names of `$feed`.
+macro_rules! publish_by_methods {
+    ($type:ty, $feed:ident, [$($bounds:tt)+] -> $sent:ty, $unsent:ty) => {
+        impl<T: $($bounds)+> $crate::publish::Publish<T> for $type {
+            type Sent = $sent;
+            type Unsent = $unsent;
+
+            fn send(&mut self, value: T) -> $sent {
+                $feed::send(self, value)
+            }
+
+            fn try_send(&mut self, value: T) -> Result<$sent, $unsent> {
+                $feed::try_send(self, value)
+            }
+
+            fn send_deadline(&mut self, value: T, deadline: Instant) -> Result<$sent, $unsent> {
+                $feed::send_deadline(self, value, deadline)
+            }
+
+            fn send_timeout(&mut self, value: T, timeout: Duration) -> Result<$sent, $unsent> {
+                $feed::send_timeout(self, value, timeout)
+            }
+
+            fn send_batch<I: IntoIterator<Item = T>>(&mut self, values: I) -> $sent {
+                $feed::send_batch(self, values)
+            }
+        }
+    };
+}
+pub(crate) use publish_by_methods;

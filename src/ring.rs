@@ -65,7 +65,7 @@ use std::time::{Duration, Instant};
 
 use crate::carrier::{Carrier, Room};
 use crate::error::{CapacityError, TrySendError};
-use crate::publish::Publish;
+use crate::publish::publish_by_methods;
 
 use claimant::Claimant;
 
@@ -609,42 +609,5 @@ impl<T> fmt::Debug for WeakRingFeed<T> {
     }
 }
 
-macro_rules! publish_by_shared_reference {
-    ($ring:ty) => {
-        impl<T: Send + Sync> Publish<T> for $ring {
-            type Sent = u64;
-            type Unsent = TrySendError<T>;
-
-            fn send(&mut self, value: T) -> u64 {
-                RingFeed::send(self, value)
-            }
-
-            fn try_send(&mut self, value: T) -> Result<u64, TrySendError<T>> {
-                RingFeed::try_send(self, value)
-            }
-
-            fn send_deadline(
-                &mut self,
-                value: T,
-                deadline: Instant,
-            ) -> Result<u64, TrySendError<T>> {
-                RingFeed::send_deadline(self, value, deadline)
-            }
-
-            fn send_timeout(
-                &mut self,
-                value: T,
-                timeout: Duration,
-            ) -> Result<u64, TrySendError<T>> {
-                RingFeed::send_timeout(self, value, timeout)
-            }
-
-            fn send_batch<I: IntoIterator<Item = T>>(&mut self, values: I) -> u64 {
-                RingFeed::send_batch(self, values)
-            }
-        }
-    };
-}
-
-publish_by_shared_reference!(RingFeed<T>);
-publish_by_shared_reference!(&RingFeed<T>);
+publish_by_methods!(RingFeed<T>, RingFeed, [Send + Sync] -> u64, TrySendError<T>);
+publish_by_methods!(&RingFeed<T>, RingFeed, [Send + Sync] -> u64, TrySendError<T>);

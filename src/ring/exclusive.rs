@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::{CapacityError, TrySendError};
-use crate::publish::Publish;
+use crate::publish::publish_by_methods;
 
 use super::builder::SubscriberBuilder;
 use super::core::Core;
@@ -401,30 +401,7 @@ impl<T: Send + Sync + 'static> ExclusiveRingFeed<T> {
     }
 }
 
-impl<T: Send + Sync> Publish<T> for ExclusiveRingFeed<T> {
-    type Sent = u64;
-    type Unsent = TrySendError<T>;
-
-    fn send(&mut self, value: T) -> u64 {
-        Self::send(self, value)
-    }
-
-    fn try_send(&mut self, value: T) -> Result<u64, TrySendError<T>> {
-        Self::try_send(self, value)
-    }
-
-    fn send_deadline(&mut self, value: T, deadline: Instant) -> Result<u64, TrySendError<T>> {
-        Self::send_deadline(self, value, deadline)
-    }
-
-    fn send_timeout(&mut self, value: T, timeout: Duration) -> Result<u64, TrySendError<T>> {
-        Self::send_timeout(self, value, timeout)
-    }
-
-    fn send_batch<I: IntoIterator<Item = T>>(&mut self, values: I) -> u64 {
-        Self::send_batch(self, values)
-    }
-}
+publish_by_methods!(ExclusiveRingFeed<T>, ExclusiveRingFeed, [Send + Sync] -> u64, TrySendError<T>);
 
 impl<T> fmt::Debug for ExclusiveRingFeed<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
