@@ -191,83 +191,68 @@ pub enum RecvTimeoutError {
 const CLOSED: &str = "the subscription has ended and everything it received has been taken";
 const OVERFLOWED: &str = "the subscription was ended because the receiver fell behind";
 
-fn lagged(missed: u64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let values = if missed == 1 {
-        "value was"
-    } else {
-        "values were"
-    };
-    write!(f, "{missed} {values} missed here")
-}
+/// What the three errors of receiving have in common, and the case that one of them has alone.
+macro_rules! receive_error {
+    ($error:ident $(, $(#[$doc:meta])* $is:ident, $case:ident, $text:literal)?) => {
+        impl $error {
+            $(
+                $(#[$doc])*
+                pub fn $is(&self) -> bool {
+                    *self == Self::$case
+                }
+            )?
 
-impl RecvError {
-    /// How many values were missed, if this is `Lagged`.
-    pub fn lagged(&self) -> Option<u64> {
-        match *self {
-            Self::Lagged(missed) => Some(missed),
-            Self::Closed | Self::Overflowed => None,
+            /// How many values were missed, if this is `Lagged`.
+            pub fn lagged(&self) -> Option<u64> {
+                match *self {
+                    Self::Lagged(missed) => Some(missed),
+                    _ => None,
+                }
+            }
+
+            /// Whether values were missed here; the stream goes on after this.
+            pub fn is_lagged(&self) -> bool {
+                self.lagged().is_some()
+            }
+
+            /// Whether the subscription or its feed has ended.
+            pub fn is_closed(&self) -> bool {
+                *self == Self::Closed
+            }
+
+            /// Whether the subscription was ended because the receiver fell behind.
+            pub fn is_overflowed(&self) -> bool {
+                *self == Self::Overflowed
+            }
         }
-    }
 
-    /// Whether the stream goes on after this.
-    pub fn is_lagged(&self) -> bool {
-        self.lagged().is_some()
-    }
+        impl fmt::Display for $error {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self {
+                    $(Self::$case => f.write_str($text),)?
+                    Self::Lagged(1) => f.write_str("1 value was missed here"),
+                    Self::Lagged(missed) => write!(f, "{missed} values were missed here"),
+                    Self::Closed => f.write_str(CLOSED),
+                    Self::Overflowed => f.write_str(OVERFLOWED),
+                }
+            }
+        }
 
-    /// Whether the subscription or its feed has ended.
-    pub fn is_closed(&self) -> bool {
-        *self == Self::Closed
-    }
-
-    /// Whether the subscription was ended because the receiver fell behind.
-    pub fn is_overflowed(&self) -> bool {
-        *self == Self::Overflowed
-    }
+        impl Error for $error {}
+    };
 }
 
-impl TryRecvError {
+receive_error!(RecvError);
+receive_error!(
+    TryRecvError,
     /// Whether there was no value to receive.
-    pub fn is_empty(&self) -> bool {
-        *self == Self::Empty
-    }
-
-    /// Whether values were missed here; the stream goes on after this.
-    pub fn is_lagged(&self) -> bool {
-        matches!(self, Self::Lagged(_))
-    }
-
-    /// Whether the subscription or its feed has ended.
-    pub fn is_closed(&self) -> bool {
-        *self == Self::Closed
-    }
-
-    /// Whether the subscription was ended because the receiver fell behind.
-    pub fn is_overflowed(&self) -> bool {
-        *self == Self::Overflowed
-    }
-}
-
-impl RecvTimeoutError {
+    is_empty, Empty, "the channel is empty"
+);
+receive_error!(
+    RecvTimeoutError,
     /// Whether no value came in time.
-    pub fn is_timeout(&self) -> bool {
-        *self == Self::Timeout
-    }
-
-    /// Whether values were missed here; the stream goes on after this.
-    pub fn is_lagged(&self) -> bool {
-        matches!(self, Self::Lagged(_))
-    }
-
-    /// Whether the subscription or its feed has ended.
-    pub fn is_closed(&self) -> bool {
-        *self == Self::Closed
-    }
-
-    /// Whether the subscription was ended because the receiver fell behind.
-    pub fn is_overflowed(&self) -> bool {
-        *self == Self::Overflowed
-    }
-}
+    is_timeout, Timeout, "no value came in time"
+);
 
 impl RecvTimeoutError {
     /// The error of a receive without a deadline.
@@ -305,49 +290,9 @@ impl From<RecvError> for TryRecvError {
 
 impl From<RecvError> for RecvTimeoutError {
     fn from(error: RecvError) -> Self {
-        match error {
-            RecvError::Lagged(missed) => Self::Lagged(missed),
-            RecvError::Closed => Self::Closed,
-            RecvError::Overflowed => Self::Overflowed,
-        }
+        TryRecvError::from(error).at_limit()
     }
 }
-
-impl fmt::Display for RecvError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Lagged(missed) => lagged(*missed, f),
-            Self::Closed => f.write_str(CLOSED),
-            Self::Overflowed => f.write_str(OVERFLOWED),
-        }
-    }
-}
-
-impl fmt::Display for TryRecvError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Empty => f.write_str("the channel is empty"),
-            Self::Lagged(missed) => lagged(*missed, f),
-            Self::Closed => f.write_str(CLOSED),
-            Self::Overflowed => f.write_str(OVERFLOWED),
-        }
-    }
-}
-
-impl fmt::Display for RecvTimeoutError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Timeout => f.write_str("no value came in time"),
-            Self::Lagged(missed) => lagged(*missed, f),
-            Self::Closed => f.write_str(CLOSED),
-            Self::Overflowed => f.write_str(OVERFLOWED),
-        }
-    }
-}
-
-impl Error for RecvError {}
-impl Error for TryRecvError {}
-impl Error for RecvTimeoutError {}
 
 /// Why a subscription failed, as [`Subscription::err`](crate::Subscription::err) yields it.
 ///

@@ -407,9 +407,6 @@ impl<T> Receiver<T> {
         loop {
             let error = match self.pop() {
                 Ok(value) => return Poll::Ready(Ok(value)),
-                Err(TryRecvError::Lagged(missed)) => RecvError::Lagged(missed),
-                Err(TryRecvError::Closed) => RecvError::Closed,
-                Err(TryRecvError::Overflowed) => RecvError::Overflowed,
                 Err(TryRecvError::Empty) if armed => {
                     if !self.queue.is_unclaimed() {
                         // The sender is about to complete the next value, so poll again at once.
@@ -423,6 +420,7 @@ impl<T> Receiver<T> {
                     armed = true;
                     continue;
                 }
+                Err(error) => error.at_limit().without_limit(),
             };
             return Poll::Ready(Err(error));
         }

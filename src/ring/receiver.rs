@@ -650,9 +650,6 @@ impl<T: Clone> Receiver<T> {
         loop {
             let result = match self.take() {
                 Ok(value) => Ok(value),
-                Err(TryRecvError::Lagged(missed)) => Err(RecvError::Lagged(missed)),
-                Err(TryRecvError::Closed) => Err(RecvError::Closed),
-                Err(TryRecvError::Overflowed) => Err(RecvError::Overflowed),
                 Err(TryRecvError::Empty) if list == Some(self.reader.waits_for()) => {
                     not_completed();
                     return Poll::Pending;
@@ -662,6 +659,7 @@ impl<T: Clone> Receiver<T> {
                     list = Some(self.join_line(context.waker()));
                     continue;
                 }
+                Err(error) => Err(error.at_limit().without_limit()),
             };
             self.leave_line();
             self.count_wait();
