@@ -21,7 +21,6 @@
 
 mod blocked_senders;
 mod builder;
-mod carrier;
 mod claimant;
 mod core;
 mod cursor;
@@ -37,7 +36,6 @@ mod options;
 mod overflow;
 mod reader;
 mod receiver;
-mod refusal;
 mod retention;
 mod room;
 mod seat;
@@ -564,7 +562,7 @@ impl<T: Send + Sync> Carrier<T> for RingFeed<T> {
     }
 
     fn poll_room(&self, waker: &Waker) -> Room {
-        carrier::poll_room(&self.claimant, waker)
+        self.claimant.poll_room(waker)
     }
 
     fn forget_waker(&self, waker: &Waker) {
@@ -572,7 +570,7 @@ impl<T: Send + Sync> Carrier<T> for RingFeed<T> {
     }
 
     fn depth(&self) -> Option<usize> {
-        carrier::depth(self.claimant.core())
+        self.claimant.core().depth()
     }
 }
 

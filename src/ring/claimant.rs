@@ -10,14 +10,14 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
+use crate::carrier::Room;
 use crate::error::{CapacityError, TrySendError};
 use crate::sync::{Mutex, Ordering, mutant, order};
 use crate::wait::{Patience, Ticket, Tickets};
 
 use super::core::Core;
 use super::gate::{Gate, Held};
-use super::refusal::Refusal;
-use super::room;
+use super::room::{self, Refusal};
 use super::shape::Shape;
 use super::track::CLOSED;
 
@@ -384,6 +384,19 @@ impl<T> Claimant<T> {
     pub(crate) fn give_up(&self, place: &mut TaskPlace) {
         if std::mem::take(&mut place.is_in_line) && !mutant!("dropped_send_stays_in_line") {
             self.leave(&mut place.ticket);
+        }
+    }
+
+    /// For a feed that this ring is subscribed to: registers the waker to be woken when there is
+    /// room. The feed tries the value once more after this. That try is the look that must follow.
+    pub(crate) fn poll_room(&self, waker: &Waker) -> Room {
+        match self.look_for_room() {
+            Ok(()) => Room::Ready,
+            Err(Held::Shortly) => Room::Unknown,
+            Err(Held::By(_)) => {
+                self.wake_for_room(waker);
+                Room::Waking
+            }
         }
     }
 

@@ -316,6 +316,15 @@ impl<T> Core<T> {
         }
     }
 
+    /// How far the slowest blocking reader is behind.
+    pub(crate) fn depth(&self) -> Option<usize> {
+        let slowest = self.track.seats.slowest();
+        let behind = slowest.map_or(0, |slowest| {
+            self.track.next().saturating_sub(slowest.position)
+        });
+        usize::try_from(behind).ok()
+    }
+
     /// The positions of the readers whose subscriptions have not ended.
     pub(crate) fn readers(&self) -> Vec<ReaderStats> {
         let members = self.registry.lock().members.clone();

@@ -1,7 +1,8 @@
-//! How a sender waits for room.
+//! How a sender waits for room, and why it did not get any.
 
 use std::time::{Duration, Instant};
 
+use crate::error::TrySendError;
 use crate::sync::MODELLED;
 use crate::wait::{Parker, Patience, Snooze, Ticket};
 
@@ -9,6 +10,24 @@ use super::blocked_senders::{BlockedSenders, Look};
 use super::core::Core;
 use super::gate::Held;
 use super::seat::Seat;
+
+/// Why there is no room for a value. Returned to a sender that does not wait, or that waits no
+/// longer.
+pub(crate) enum Refusal {
+    Full,
+    Closed,
+}
+
+impl Refusal {
+    /// Gives the value back.
+    #[cold]
+    pub(crate) fn of<T>(self, value: T) -> TrySendError<T> {
+        match self {
+            Self::Full => TrySendError::Full(value),
+            Self::Closed => TrySendError::Closed(value),
+        }
+    }
+}
 
 /// How long a sender looks for room in all before it waits in line, however often readers move on.
 const LOOKS: Duration = Duration::from_micros(100);

@@ -18,8 +18,7 @@ use crate::error::{CapacityError, TrySendError};
 use super::blocked_senders::Look;
 use super::core::Core;
 use super::gate::{Gate, Held};
-use super::refusal::Refusal;
-use super::room;
+use super::room::{self, Refusal};
 use super::shape::Shape;
 use super::storage::SegmentRef;
 
