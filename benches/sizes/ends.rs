@@ -8,7 +8,6 @@ use std::task::Poll;
 use std::thread;
 
 use fanfeed::Feed;
-use fanfeed_benches::pin;
 use tokio::sync::watch;
 
 use crate::executor::Executor;
@@ -29,13 +28,13 @@ pub(crate) const SERIES: Series = Series {
         "drop the pending tasks, in scattered order: a task",
     ],
     sizes: |plan| plan.tasks,
+    core: 0,
     contenders,
 };
 
 const TOKIO: &str = "tokio watch";
 
 fn contenders(plan: Plan) -> Vec<Contender> {
-    pin::to_core(0);
     vec![
         contender(plan, "Subscription::closed", &[TOKIO], || {
             let feed = Feed::<u64>::new();

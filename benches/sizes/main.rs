@@ -4,7 +4,8 @@
 //!
 //! Each series does the same work at growing sizes with fanfeed, crossbeam and tokio: subscribers
 //! that come, receive and go; threads that are blocked in a send; tasks that wait. All contenders
-//! take turns at every size in every round, and every value is checked where it is received. The
+//! take turns in every round, each in a process of its own, and every value is checked where it is
+//! received. The
 //! tables give the cost per item, its growth from one size to the next, and that growth over a
 //! peer's, round by round. A verdict closes each table: it names the steps at which fanfeed's cost
 //! grows faster than a peer's, with the costs of both, and the last line counts them. A verdict
@@ -50,6 +51,13 @@ fn main() {
         return;
     }
     let plan = options.plan();
+    if let Some(contender) = &options.contender {
+        let watchdog = Watchdog::start(LIMIT);
+        for series in SERIES.iter().filter(|series| options.runs(series.key)) {
+            series.run_contender(&plan, contender, &watchdog);
+        }
+        return;
+    }
     for (what, which) in Machine::here().facts() {
         println!("{what:<20} {which}");
     }
@@ -57,10 +65,9 @@ fn main() {
         Outcome::explain();
     }
     let mut outcome = Outcome::default();
-    let watchdog = Watchdog::start(LIMIT);
     for series in SERIES.iter().filter(|series| options.runs(series.key)) {
         println!("\n## {} ({})\n{}", series.title, series.key, series.note);
-        let measured = series.run(&plan, |name| options.runs_row(name), &watchdog);
+        let measured = series.run(&plan, options.of_plan(), |name| options.runs_row(name));
         if plan.is_smoke {
             println!("  {} contenders work", measured.rows.len());
         } else if measured.sizes.is_empty() {

@@ -47,6 +47,11 @@ pub(crate) struct Options {
     #[arg(long)]
     pub(crate) list: bool,
 
+    /// Run this row once at each size, and print nothing but its figures: the processes that this
+    /// program starts do that
+    #[arg(long, value_name = "NAME", hide = true)]
+    pub(crate) contender: Option<String>,
+
     /// What cargo passes to every bench
     #[arg(long, hide = true)]
     bench: bool,
@@ -76,6 +81,15 @@ impl Options {
             rounds,
             rounds_of_most,
             ..plan
+        }
+    }
+
+    /// The arguments that select the plan.
+    pub(crate) fn of_plan(&self) -> &'static [&'static str] {
+        match self {
+            Self { test: true, .. } => &["--test"],
+            Self { quick: true, .. } => &["--quick"],
+            _ => &[],
         }
     }
 

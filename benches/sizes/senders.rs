@@ -19,6 +19,7 @@ pub(crate) const SERIES: Series = Series {
            so rounds differ by several times: take several runs, and many rounds, before you trust a verdict.",
     measures: &["capacity 1: a value", "capacity 64: a value"],
     sizes: |plan| plan.threads,
+    core: 1,
     contenders,
 };
 
@@ -36,7 +37,6 @@ const BLOCKING: Duration = Duration::from_millis(20);
 const STACK: usize = 128 << 10;
 
 fn contenders(plan: Plan) -> Vec<Contender> {
-    pin::to_core(1);
     let entry = Entry { plan };
     vec![
         entry.take("Feed, own channel", PEERS, |capacity, race| {

@@ -8,7 +8,6 @@ use std::task::Poll;
 use std::thread;
 
 use fanfeed::{Feed, Receiver, TryRecvError};
-use fanfeed_benches::pin;
 use tokio::sync::mpsc;
 
 use crate::executor::Executor;
@@ -32,13 +31,13 @@ pub(crate) const SERIES: Series = Series {
         "capacity 1, drop the pending tasks, in scattered order: a task",
     ],
     sizes: |plan| plan.tasks,
+    core: 0,
     contenders,
 };
 
 const TOKIO: &str = "tokio mpsc";
 
 fn contenders(plan: Plan) -> Vec<Contender> {
-    pin::to_core(0);
     vec![
         contender(plan, "Feed, own channel", &[TOKIO], |capacity| {
             let feed = Feed::new();

@@ -1,5 +1,9 @@
 //! A series: the same work at growing sizes, by contenders that take turns.
 
+use std::env;
+use std::process::{Command, Stdio};
+
+use fanfeed_benches::pin;
 use fanfeed_benches::watchdog::Watchdog;
 
 use crate::plan::Plan;
@@ -26,6 +30,8 @@ pub(crate) struct Series {
     pub(crate) measures: &'static [&'static str],
     /// The sizes.
     pub(crate) sizes: fn(&Plan) -> &'static [usize],
+    /// The core to which the thread that measures is pinned.
+    pub(crate) core: usize,
     /// Makes the contenders.
     pub(crate) contenders: fn(Plan) -> Vec<Contender>,
 }
@@ -69,47 +75,86 @@ pub(crate) struct Row {
 }
 
 impl Series {
-    /// Runs all contenders at all sizes, in rounds. The first round at a small size finds cold
-    /// memory, so each contender runs once at the smallest size before.
+    /// The sizes to be run.
+    fn sizes_of(&self, plan: &Plan) -> &'static [usize] {
+        let sizes = (self.sizes)(plan);
+        let sizes = &sizes[..sizes.partition_point(|&size| size <= plan.up_to)];
+        &sizes[sizes.partition_point(|&size| size < plan.from)..]
+    }
+
+    /// Runs all contenders at all sizes, in rounds. Each contender of a round runs in a process of
+    /// its own: what an allocation costs depends on the heap that earlier contenders have left.
+    /// `options` are the arguments that select the plan.
     pub(crate) fn run(
         &self,
         plan: &Plan,
+        options: &[&str],
         runs_row: impl Fn(&str) -> bool,
-        watchdog: &Watchdog,
     ) -> Measured {
-        let sizes = (self.sizes)(plan);
-        let sizes = &sizes[..sizes.partition_point(|&size| size <= plan.up_to)];
-        let sizes = &sizes[sizes.partition_point(|&size| size < plan.from)..];
-        let mut contenders = (self.contenders)(*plan);
-        contenders.retain(|contender| runs_row(contender.name));
+        let sizes = self.sizes_of(plan);
+        let contenders = (self.contenders)(*plan).into_iter();
         let mut rows: Vec<Row> = contenders
-            .iter()
+            .filter(|contender| runs_row(contender.name))
             .map(|contender| Row {
                 name: contender.name,
                 peers: contender.peers,
                 figures: vec![Vec::new(); sizes.len()],
             })
             .collect();
-        if let (false, Some(&smallest)) = (plan.is_smoke, sizes.first()) {
-            for contender in &mut contenders {
-                (contender.run)(smallest);
-            }
-        }
         for round in 0..plan.rounds {
-            for (index, &size) in sizes.iter().enumerate() {
-                if round >= plan.rounds_at(size) {
-                    continue;
-                }
-                for (contender, row) in contenders.iter_mut().zip(&mut rows) {
-                    let what = format!("{}, {}, {size}", self.key, contender.name);
-                    let figures = watchdog.watch(what, || (contender.run)(size));
-                    assert_eq!(figures.len(), self.measures.len(), "one for each measure");
-                    row.figures[index].push(figures);
+            let of_round = sizes.partition_point(|&size| round < plan.rounds_at(size));
+            let Some(up_to) = sizes[..of_round].last() else {
+                continue;
+            };
+            for row in &mut rows {
+                let mut process =
+                    Command::new(env::current_exe().expect("this program has a path"));
+                process.args(options).args(["--only", self.key]);
+                process.args(["--contender", row.name]);
+                process.args(["--from", &plan.from.to_string()]);
+                process.args(["--up-to", &up_to.to_string()]);
+                let printed = process.stderr(Stdio::inherit()).output();
+                let printed = printed.expect("this program can be started again");
+                assert!(printed.status.success(), "{process:?}: {}", printed.status);
+                let printed = String::from_utf8(printed.stdout).expect("figures are text");
+                let lines: Vec<_> = printed.lines().map(figures).collect();
+                assert_eq!(lines.len(), of_round, "a line for each size");
+                for (of_size, line) in row.figures.iter_mut().zip(lines) {
+                    assert_eq!(line.len(), self.measures.len(), "one for each measure");
+                    of_size.push(line);
                 }
             }
         }
         Measured { sizes, rows }
     }
+
+    /// Runs one contender once at each size, and prints a line of figures for each. The first run
+    /// at a small size finds cold memory, so the contender runs once at the smallest size before.
+    pub(crate) fn run_contender(&self, plan: &Plan, name: &str, watchdog: &Watchdog) {
+        pin::to_core(self.core);
+        let sizes = self.sizes_of(plan);
+        let mut contenders = (self.contenders)(*plan).into_iter();
+        let mut contender = contenders
+            .find(|contender| contender.name == name)
+            .expect("the series has this contender");
+        if let (false, Some(&smallest)) = (plan.is_smoke, sizes.first()) {
+            (contender.run)(smallest);
+        }
+        for &size in sizes {
+            let what = format!("{}, {name}, {size}", self.key);
+            let figures = watchdog.watch(what, || (contender.run)(size));
+            let figures: Vec<_> = figures.iter().map(f64::to_string).collect();
+            println!("{}", figures.join(" "));
+        }
+    }
+}
+
+/// The figures of a line that [`Series::run_contender`] printed.
+fn figures(line: &str) -> Vec<f64> {
+    let figures = line.split(' ').map(str::parse);
+    figures
+        .collect::<Result<_, _>>()
+        .expect("figures, and nothing else")
 }
 
 impl Row {

@@ -27,6 +27,7 @@ pub(crate) const SERIES: Series = Series {
         "send to those left, one of 64, and receive: a delivery",
     ],
     sizes: |plan| plan.subscribers,
+    core: 0,
     contenders,
 };
 

@@ -33,7 +33,8 @@ impl Outcome {
              peer at both sizes are named and counted apart: nobody pays for that growth, as far as it was measured. An item \
              whose cost did not depend on caches would grow by 1.00, and by 10 for each ten times as many if the algorithm were \
              quadratic. What an item costs in instructions depends on neither caches nor other programs: `valgrind \
-             --tool=callgrind` counts them, with --rounds 1, --only and --row, and --from and --up-to the same size."
+             --tool=callgrind --trace-children=yes` counts them, with --rounds 1, --only and --row, and --from and --up-to the \
+             same size."
         );
     }
 

@@ -7,7 +7,6 @@ use std::rc::Rc;
 use std::thread;
 
 use fanfeed::{Feed, Receiver, RingFeed, ring};
-use fanfeed_benches::pin;
 
 use crate::executor::Executor;
 use crate::peers::{CAPACITY, RING};
@@ -33,6 +32,7 @@ pub(crate) const SERIES: Series = Series {
         "drop the task and its receiver, in scattered order: a task",
     ],
     sizes: |plan| plan.tasks,
+    core: 0,
     contenders,
 };
 
@@ -40,7 +40,6 @@ const MPSC: &str = "tokio mpsc, bare";
 const BROADCAST: &str = "tokio broadcast";
 
 fn contenders(plan: Plan) -> Vec<Contender> {
-    pin::to_core(0);
     vec![
         contender(plan, "Feed, own channels", &[MPSC], |size| {
             let feed = Feed::new();
