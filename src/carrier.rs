@@ -101,6 +101,11 @@ pub trait Carrier<T>: Send + Sync {
         None
     }
 
+    /// The most values that the channel holds, if it is bounded and the carrier can tell.
+    fn capacity(&self) -> Option<usize> {
+        None
+    }
+
     /// The crossbeam sender that this carrier is or wraps, if it does nothing but send on it. A
     /// blocked send then waits in a select on that sender, which meets receivers of zero-capacity
     /// channels that poll. `Feed::send_async` tries again on a timer.
@@ -136,6 +141,10 @@ impl<T: Send + 'static> Carrier<T> for crossbeam_channel::Sender<T> {
 
     fn depth(&self) -> Option<usize> {
         Some(self.len())
+    }
+
+    fn capacity(&self) -> Option<usize> {
+        Self::capacity(self)
     }
 
     fn as_crossbeam(&self) -> Option<&crossbeam_channel::Sender<T>> {

@@ -27,6 +27,7 @@ mod slots;
 mod sole;
 #[cfg(feature = "async")]
 mod stream;
+mod subscribers;
 mod taking;
 #[cfg(feature = "async")]
 mod tokio_carrier;
@@ -44,7 +45,7 @@ use std::time::{Duration, Instant};
 use crate::carrier::Carrier;
 use crate::error::CapacityError;
 use crate::publish::publish_by_methods;
-use crate::subscription::Subscription;
+use crate::subscription::{Closed, Subscription};
 
 use self::core::Core;
 use delivery::Delivery;
@@ -59,6 +60,7 @@ pub use receiver::Receiver;
 pub use send_async::SendAsync;
 #[cfg(feature = "async")]
 pub use stream::RecvAsync;
+pub use subscribers::SubscriberStats;
 pub use undelivered::{Cause, Missed, Undelivered};
 
 /// Fans each value out to all subscribed channels.
@@ -163,6 +165,21 @@ impl<T> Feed<T> {
     /// Whether the feed was closed. Once true, it stays true.
     pub fn is_closed(&self) -> bool {
         self.core.is_closed()
+    }
+
+    /// Waits for the end of the feed: until [`close`](Self::close) is called or the last handle is
+    /// dropped. The result is a future; threads use [`Closed::wait`] and [`Closed::wait_timeout`].
+    /// It is no handle of the feed, and does not keep it alive.
+    ///
+    /// ```
+    /// let feed = fanfeed::Feed::<u32>::new();
+    /// let closed = feed.closed();
+    /// let sender = std::thread::spawn(move || feed.send(1));
+    /// closed.wait();
+    /// # sender.join().unwrap();
+    /// ```
+    pub fn closed(&self) -> Closed {
+        self.core.closed()
     }
 
     /// Whether both are handles of one feed.
@@ -367,6 +384,42 @@ impl<T: Send + 'static> Feed<T> {
     /// If the capacity is 0 or more than 2^30.
     pub fn channel(&self, capacity: usize) -> Result<Receiver<T>, CapacityError> {
         self.subscriber().capacity(capacity).channel()
+    }
+
+    /// Lists the subscriptions that have not ended, with their options and figures, for monitoring.
+    ///
+    /// The order is that of the subscribers' places, which later subscribers take over from earlier
+    /// ones. This takes the lock of subscribing and unsubscribing, for some nanoseconds for each
+    /// subscriber. It delays no send. While sends run, the figures of two subscribers are from
+    /// different moments. It calls [`Carrier::depth`](crate::Carrier::depth) and
+    /// [`capacity`](crate::Carrier::capacity) of carriers that the caller brought along.
+    ///
+    /// # Examples
+    ///
+    /// Which subscribers are more than half full, and which block a send at this moment:
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let feed = fanfeed::Feed::new();
+    /// let screen = feed.subscriber().name("screen").capacity(4).channel()?;
+    /// let audit = feed.subscriber().name("audit").capacity(64).channel()?;
+    /// for value in 0..3 {
+    ///     feed.send(value);
+    /// }
+    ///
+    /// for subscriber in feed.subscriptions() {
+    ///     let is_half_full = subscriber.stats.depth > subscriber.capacity.map(|capacity| capacity / 2);
+    ///     assert_eq!(is_half_full, subscriber.name.as_deref() == Some("screen"));
+    ///     assert_eq!(subscriber.stats.blocked_now, None);
+    /// }
+    /// # Ok::<(), fanfeed::CapacityError>(())
+    /// ```
+    pub fn subscriptions(&self) -> Vec<SubscriberStats> {
+        let entries = self.core.entries();
+        // Outside the lock, because carriers are user code.
+        let live = entries.iter().filter(|entry| !entry.is_cut());
+        live.map(|entry| entry.look()).collect()
     }
 
     /// Subscribes with options: a name, a capacity, what happens on overflow.

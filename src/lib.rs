@@ -88,7 +88,10 @@
 //! the subscribers that missed the value, and it can be retried for them alone. A value that is
 //! given up is not lost silently: the receiver of an own channel is told where it is missing
 //! ([`Receiver`](Receiver#lagging)), and for other channels [`Stats::dropped`] counts it.
-//! [`Subscription::stats`] says which subscribers block sends, how often and for how long.
+//! [`Subscription::stats`] says which subscribers block sends, how often and for how long,
+//! including a send that is blocked at this moment. [`Feed::subscriptions`] lists all subscribers
+//! of a feed with these figures, and [`RingFeed::readers`] all readers of a ring. With feature
+//! `tracing`, a send that is blocked for more than a second is reported with the subscriber's name.
 //!
 //! The readers of a ring share its capacity. Each reader has its own policy for falling behind
 //! ([`ring::Overflow`]). A send waits for a blocking reader that is a whole ring behind. A lossy
@@ -150,7 +153,7 @@
 //! | [`Undelivered`] | the subscribers that missed the value never get it, the miss is not reported, and the value is not dropped |
 //! | `SendAsync` | the remaining subscribers never get the value; if it was next in line for room, the send behind it is woken a few milliseconds late |
 //! | `ring::SendAsync` | the value is neither sent nor dropped; the send behind it is woken late, as above |
-//! | an iterator that borrows, `RecvAsync`, `ring::RecvAsync`, [`Closed`], [`CancelToken`], [`ring::Handle`], [`ring::Cursor`], a weak handle, options | nothing |
+//! | an iterator that borrows, `RecvAsync`, `ring::RecvAsync`, [`Closed`], [`CancelToken`], [`SubscriptionHandle`], [`ring::Handle`], [`ring::Cursor`], a weak handle, options | nothing |
 //!
 //! # Trade-offs
 //!
@@ -180,7 +183,7 @@
 //! | feature | adds |
 //! |---|---|
 //! | `async` | [`Receiver`] and [`ring::Receiver`] are `Stream`s and have `recv_async`; `tokio::sync::mpsc` senders can be subscribed; `Feed::send_async`, `RingFeed::send_async` |
-//! | `tracing` | events for what happens off the fast path: failed subscriptions, blocked sends, closed feeds |
+//! | `tracing` | events for what happens off the fast path: failed subscriptions, closed feeds, and sends that are blocked for more than a second ([`SubscriberBuilder::warn_after`], [`ring::Builder::warn_after`]) |
 //! | `serde` | `Serialize` and `Deserialize` for [`Stats`], [`SubscriptionId`], [`Overflow`], [`CarrierOverflow`], [`ring::Overflow`], [`ring::WaitStrategy`] |
 //!
 //! No feature is on by default. See [`docs`] for the internals, and for advice on latency-sensitive
@@ -235,13 +238,16 @@ pub mod docs;
 pub use attempts::{Attempts, Step};
 pub use backoff::Backoff;
 pub use carrier::{Carrier, Room};
+/// The crate whose receivers [`Subscription::err`] and [`CancelToken::channel`] return, and whose
+/// senders can be subscribed, in the version that this crate uses.
+pub use crossbeam_channel;
 pub use error::{
     CapacityError, FollowError, PositionError, RecvError, RecvTimeoutError, SubscriptionError,
     TryRecvError, TrySendError,
 };
 pub use feed::{
-    Cause, Feed, Missed, OverflowPolicy, Receiver, SubscriberBuilder, ThreadSlot, Undelivered,
-    WeakFeed,
+    Cause, Feed, Missed, OverflowPolicy, Receiver, SubscriberBuilder, SubscriberStats, ThreadSlot,
+    Undelivered, WeakFeed,
 };
 #[cfg(feature = "async")]
 pub use feed::{RecvAsync, SendAsync};
@@ -269,5 +275,6 @@ pub use ring::{
 pub use ring::{RecvAsync as RingRecvAsync, SendAsync as RingSendAsync};
 pub use scope::SubscriptionScope;
 pub use subscription::{
-    CancelToken, Closed, Stats, Subscription, SubscriptionId, SubscriptionSource, SubscriptionState,
+    CancelToken, Closed, Stats, Subscription, SubscriptionHandle, SubscriptionId,
+    SubscriptionSource, SubscriptionState,
 };

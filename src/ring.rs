@@ -29,6 +29,7 @@ mod event;
 mod exclusive;
 mod gate;
 mod handle;
+mod hold;
 mod leaders;
 mod member;
 mod monitor;
@@ -64,6 +65,7 @@ use std::time::{Duration, Instant};
 use crate::carrier::{Carrier, Room};
 use crate::error::{CapacityError, TrySendError};
 use crate::publish::publish_by_methods;
+use crate::subscription::Closed;
 
 use claimant::Claimant;
 
@@ -249,6 +251,22 @@ impl<T> RingFeed<T> {
         self.claimant.core().is_closed()
     }
 
+    /// Waits for the end of the ring: until it is closed or its last sending handle is dropped. The
+    /// result is a future; threads use [`Closed::wait`] and [`Closed::wait_timeout`]. It is no
+    /// handle of the ring, and does not keep it alive.
+    ///
+    /// ```
+    /// let ring = fanfeed::RingFeed::<u32>::new(4)?;
+    /// let closed = ring.closed();
+    /// let sender = std::thread::spawn(move || ring.send(1));
+    /// closed.wait();
+    /// # sender.join().unwrap();
+    /// # Ok::<(), fanfeed::CapacityError>(())
+    /// ```
+    pub fn closed(&self) -> Closed {
+        self.claimant.core().closed()
+    }
+
     /// Whether both are handles of one ring.
     ///
     /// ```
@@ -281,9 +299,10 @@ impl<T> Builder<T> {
     ///
     /// If the capacity is 0 or more than 2^30.
     pub fn build(self) -> Result<RingFeed<T>, CapacityError> {
-        Ok(RingFeed {
-            claimant: Arc::new(Claimant::new(self.capacity, self.drop_when_read)?),
-        })
+        let claimant = Arc::new(Claimant::new(self.capacity, self.drop_when_read)?);
+        #[cfg(feature = "tracing")]
+        self.set_up(claimant.core());
+        Ok(RingFeed { claimant })
     }
 }
 
@@ -571,6 +590,10 @@ impl<T: Send + Sync> Carrier<T> for RingFeed<T> {
 
     fn depth(&self) -> Option<usize> {
         self.claimant.core().depth()
+    }
+
+    fn capacity(&self) -> Option<usize> {
+        Some(Self::capacity(self))
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod cancel_token;
 mod closed;
+mod handle;
 mod join;
 mod source;
 mod spawn;
@@ -20,6 +21,8 @@ use crate::sync::AtomicU64;
 
 pub use cancel_token::CancelToken;
 pub use closed::Closed;
+pub(crate) use closed::FeedEnd;
+pub use handle::SubscriptionHandle;
 pub(crate) use source::SourceRef;
 pub use source::SubscriptionSource;
 pub(crate) use state::Wakers;
@@ -305,6 +308,26 @@ impl Subscription {
     /// figure was exact a moment ago.
     pub fn stats(&self) -> Stats {
         self.source().stats()
+    }
+
+    /// A handle that does not own the subscription: it neither keeps the subscription alive nor
+    /// ends it when it is dropped.
+    ///
+    /// ```
+    /// let feed = fanfeed::Feed::new();
+    /// let (tx, _rx) = crossbeam_channel::bounded(8);
+    /// let subscription = feed.subscriber().name("audit").subscribe(tx);
+    /// let handle = subscription.handle();
+    /// subscription.detach();
+    ///
+    /// feed.send(1);
+    /// assert_eq!(handle.name(), Some("audit"));
+    /// assert_eq!(handle.stats().unwrap().delivered, 1);
+    /// handle.unsubscribe();
+    /// assert_eq!(feed.send(2), 0);
+    /// ```
+    pub fn handle(&self) -> SubscriptionHandle {
+        SubscriptionHandle::new(&self.source)
     }
 
     /// Lets the subscription run without its handle, until its feed or the far end of its channel

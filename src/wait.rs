@@ -4,7 +4,7 @@
 //! one protocol: a [`Parker`] makes a waker for a thread. [`WakerCell`] has one waiter (a receiver
 //! that waits for values). [`WakerSet`] has many waiters, of which one is woken for each place
 //! (senders that wait for room). [`WakeList`] has many that are woken together (readers of a ring).
-//! [`Patience`] is for short waits without a wake-up. Before a thread parks, it looks for some
+//! [`Patience`] is for short waits without a wake-up. [`Blockage`] counts how long sends have waited. Before a thread parks, it looks for some
 //! microseconds ([`Looks`], [`Snooze`]). It yields the processor as long as [that is
 //! quick](yields).
 //!
@@ -13,6 +13,9 @@
 
 #[cfg(feature = "async")]
 mod alarm;
+#[cfg(feature = "tracing")]
+mod alerts;
+mod blockage;
 mod line;
 mod looks;
 mod nesting;
@@ -32,6 +35,9 @@ mod yields;
 pub(crate) use alarm::Alarm;
 #[cfg(all(feature = "async", any(fanfeed_loom, fanfeed_shuttle)))]
 pub use alarm::has_alarm_thread;
+#[cfg(feature = "tracing")]
+pub(crate) use alerts::{Alerts, Report, Told};
+pub(crate) use blockage::{Blockage, Blocked, EndedWait, Wait, Waits};
 pub(crate) use line::{Key, Line};
 pub(crate) use looks::Looks;
 pub(crate) use nesting::{InCallback, InDelivery, Reap, in_delivery, may_reap, may_wait, postpone};

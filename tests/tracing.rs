@@ -6,6 +6,8 @@
 
 use std::io;
 use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use fanfeed::{Feed, Overflow, RingFeed, ring};
 
@@ -24,8 +26,34 @@ impl io::Write for Log {
     }
 }
 
+impl Log {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+
+    /// Waits until this was logged.
+    fn tells(&self, what: &str) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !self.text().contains(what) {
+            assert!(
+                Instant::now() < deadline,
+                "no {what:?} in:\n{}",
+                self.text()
+            );
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+/// Sends on a thread of its own that logs there, too.
+fn logging<R: Send + 'static>(send: impl FnOnce() -> R + Send + 'static) -> thread::JoinHandle<R> {
+    let dispatch = tracing::dispatcher::get_default(Clone::clone);
+    thread::spawn(move || tracing::dispatcher::with_default(&dispatch, send))
+}
+
 #[test]
 fn what_happens_off_the_fast_path_is_traced_with_the_name_of_the_subscriber() {
+    let start = Instant::now();
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt()
@@ -39,37 +67,48 @@ fn what_happens_off_the_fast_path_is_traced_with_the_name_of_the_subscriber() {
         let _strict = builder.overflow(Overflow::Disconnect).channel().unwrap();
         feed.send(1);
         feed.send(2);
-        let _slow = feed
-            .subscriber()
-            .name("slow")
-            .capacity(1)
-            .channel()
-            .unwrap();
+        let threshold = Duration::from_millis(20);
+        let builder = feed.subscriber().name("slow").capacity(1);
+        let mut slow = builder.warn_after(threshold).channel().unwrap();
         feed.send(3);
-        let timeout = std::time::Duration::from_millis(1);
-        assert!(feed.send_timeout(4, timeout).is_err());
+        let sender = logging({
+            let feed = feed.clone();
+            move || feed.send(5)
+        });
+        log.tells("a send is blocked by a full subscriber");
+        // Others that wait for the same subscriber say no more of it; those that end are counted.
+        for _ in 0..3 {
+            assert!(feed.send_timeout(6, 2 * threshold).is_err());
+        }
+        assert_eq!(slow.recv(), Ok(3));
+        assert_eq!(sender.join().unwrap(), 1);
         feed.close();
 
-        let ring = RingFeed::new(1).unwrap();
+        let ring = RingFeed::builder(1).warn_after(threshold).build().unwrap();
         let builder = ring.subscriber().name("laggard");
         let _laggard = builder.overflow(ring::Overflow::Disconnect).subscribe();
         for value in 0..4 {
             ring.send(value);
         }
-        let _strict = ring.subscribe();
+        let mut strict = ring.subscriber().name("holder").subscribe();
         ring.send(4);
-        assert!(ring.send_timeout(5, timeout).is_err());
+        let sender = logging({
+            let ring = ring.clone();
+            move || ring.send(5)
+        });
+        log.tells("a send is blocked by a reader of a full ring");
+        assert!(ring.send_timeout(6, 2 * threshold).is_err());
+        assert_eq!(strict.recv(), Ok(4));
+        assert_eq!(sender.join().unwrap(), 5);
         ring.close();
     });
-    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let text = log.text();
     // Each once, at its level and with what it tells.
     for (level, what, figure) in [
         ("WARN", "a subscription failed", "strict"),
-        ("DEBUG", "a send was blocked", "slow"),
         ("DEBUG", "feed closed", "subscriptions=1"),
         ("WARN", "its reader fell behind", "laggard"),
-        ("DEBUG", "ring sender waits for a reader", "seat="),
-        ("DEBUG", "ring closed", "position=5"),
+        ("DEBUG", "ring closed", "position=6"),
     ] {
         let mut lines = text.lines().filter(|line| line.contains(what));
         let line = lines
@@ -77,5 +116,20 @@ fn what_happens_off_the_fast_path_is_traced_with_the_name_of_the_subscriber() {
             .unwrap_or_else(|| panic!("no {what:?} in:\n{text}"));
         assert!(line.contains(level) && line.contains(figure), "{line}");
         assert_eq!(lines.next(), None, "told twice");
+    }
+    // Once, and once more at the end; more often only if the test takes seconds.
+    for (what, figure) in [
+        ("blocked by a full subscriber", "slow"),
+        ("blocked by a reader of a full ring", "holder"),
+    ] {
+        let lines: Vec<_> = text.lines().filter(|line| line.contains(what)).collect();
+        let is_told = |line: &str| line.contains("WARN") && line.contains(figure);
+        assert!(lines.iter().all(|line| is_told(line)), "{text}");
+        assert!(lines[0].contains("a send is blocked") && lines[0].contains("suppressed=0"));
+        assert!(lines.iter().any(|line| line.contains("a send was blocked")));
+        assert!(
+            lines.len() as u64 <= 2 + 2 * start.elapsed().as_secs(),
+            "{text}"
+        );
     }
 }

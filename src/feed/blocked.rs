@@ -77,6 +77,8 @@ pub(crate) fn wait<T: Clone + Send + 'static>(
             listening.timer_range()
         };
         let next = earlier(deadline, range.and_then(|range| timer.next(range)));
+        #[cfg(feature = "tracing")]
+        let next = earlier(next, report(delivery));
         match &bell {
             Some(bell) => select(delivery, core, bell, next, &mut turn),
             None => parker.park(next),
@@ -91,6 +93,14 @@ pub(crate) fn wait<T: Clone + Send + 'static>(
             timer = Timer::new();
         }
     }
+}
+
+/// Reports which subscribers block the send, as far as a report is due. Returns when the next one
+/// is.
+#[cfg(feature = "tracing")]
+fn report<T>(delivery: &mut Delivery<T>) -> Option<Instant> {
+    let pending = delivery.pending_mut().iter_mut();
+    pending.filter_map(|pending| pending.report()).min()
 }
 
 /// Whether no other sender waits for room in any of the own channels. Senders that wait come first.

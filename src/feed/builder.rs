@@ -3,9 +3,11 @@
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
+#[cfg(feature = "tracing")]
+use std::time::Duration;
 
 use super::core::Core;
-use super::entry::Port;
+use super::entry::{Entry, Port};
 use super::queue::MAX_CAPACITY;
 use super::receiver::Receiver;
 use super::slots::Share;
@@ -78,6 +80,8 @@ pub struct SubscriberBuilder<'f, T, P = CarrierOverflow> {
     name: Option<Arc<str>>,
     capacity: usize,
     overflow: P,
+    #[cfg(feature = "tracing")]
+    warn_after: Option<Duration>,
 }
 
 // Plain options, and the feed, which is unwind-safe.
@@ -91,6 +95,8 @@ impl<'f, T> SubscriberBuilder<'f, T> {
             name: None,
             capacity: DEFAULT_CAPACITY,
             overflow: CarrierOverflow::Block,
+            #[cfg(feature = "tracing")]
+            warn_after: None,
         }
     }
 }
@@ -115,6 +121,8 @@ impl<'f, T: Send + 'static, P: OverflowPolicy> SubscriberBuilder<'f, T, P> {
             core,
             name,
             capacity,
+            #[cfg(feature = "tracing")]
+            warn_after,
             ..
         } = self;
         SubscriberBuilder {
@@ -122,7 +130,47 @@ impl<'f, T: Send + 'static, P: OverflowPolicy> SubscriberBuilder<'f, T, P> {
             name,
             capacity,
             overflow,
+            #[cfg(feature = "tracing")]
+            warn_after,
         }
+    }
+
+    /// Sets how long a send must have been blocked by this subscriber before a `tracing` event
+    /// reports it; the default is 1 s.
+    ///
+    /// The event has the level `WARN`, the subscription's id and name, and `blocked_for`. While the
+    /// send is blocked, further events follow at pauses that double, from the threshold (at least
+    /// 1 s) up to 64 s. One more event says when the send goes on. So there is no flood of events,
+    /// however many sends are blocked: the pauses are for all sends that this subscriber blocks.
+    /// `suppressed` counts the sends that reached the threshold since the last event, and that no
+    /// event was about. Once the subscriber has blocked no send for that long for the length of a
+    /// pause, the pauses are short again.
+    ///
+    /// A send that blocks its thread reports while it is blocked. A `send_async` reports when it is
+    /// polled, and when it ends.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let feed = fanfeed::Feed::<u32>::new();
+    /// let builder = feed.subscriber().name("audit");
+    /// let audit = builder.warn_after(Duration::from_millis(50)).channel()?;
+    /// # Ok::<(), fanfeed::CapacityError>(())
+    /// ```
+    #[cfg(feature = "tracing")]
+    pub fn warn_after(mut self, threshold: Duration) -> Self {
+        self.warn_after = Some(threshold);
+        self
+    }
+
+    /// Seats the subscription.
+    fn subscribe_port(self, port: Port<T>, overflow: CarrierOverflow) -> Arc<Entry<T>> {
+        let entry = self.core.subscribe(port, overflow, self.name);
+        #[cfg(feature = "tracing")]
+        if let Some(threshold) = self.warn_after {
+            entry.blockage().set_threshold(threshold);
+        }
+        entry
     }
 
     /// Subscribes a channel of the feed's own.
@@ -134,11 +182,7 @@ impl<'f, T: Send + 'static, P: OverflowPolicy> SubscriberBuilder<'f, T, P> {
         check_capacity(self.capacity)?;
         let sole = Arc::clone(self.core.records().sole());
         let share = Share::new(self.capacity, self.overflow.into(), sole);
-        let entry = self.core.subscribe(
-            Port::Own(share.clone()),
-            CarrierOverflow::default(),
-            self.name,
-        );
+        let entry = self.subscribe_port(Port::Own(share.clone()), CarrierOverflow::default());
         Ok(Receiver::new(share, Subscription::from_source(entry)))
     }
 }
@@ -151,14 +195,16 @@ impl<T: Send + 'static> SubscriberBuilder<'_, T> {
             Ok(port) => port,
             Err(carrier) => foreign(carrier),
         };
-        Subscription::from_source(self.core.subscribe(port, self.overflow, self.name))
+        let overflow = self.overflow;
+        Subscription::from_source(self.subscribe_port(port, overflow))
     }
 
     /// Subscribes a closure, which is called with each value, on the thread that sends it: see
     /// [`Feed::subscribe_fn`](crate::Feed::subscribe_fn).
     pub fn subscribe_fn<F: Fn(&T) + Send + Sync + 'static>(self, f: F) -> Subscription {
         let port = Port::Closure(Box::new(f));
-        Subscription::from_source(self.core.subscribe(port, self.overflow, self.name))
+        let overflow = self.overflow;
+        Subscription::from_source(self.subscribe_port(port, overflow))
     }
 }
 
@@ -182,6 +228,8 @@ impl<T, P: Clone> Clone for SubscriberBuilder<'_, T, P> {
             name: self.name.clone(),
             capacity: self.capacity,
             overflow: self.overflow.clone(),
+            #[cfg(feature = "tracing")]
+            warn_after: self.warn_after,
         }
     }
 }

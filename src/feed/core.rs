@@ -14,6 +14,7 @@ use super::record::{Concern, Grace, Place, Records};
 use super::refusal::End;
 use crate::error::SubscriptionError;
 use crate::overflow::CarrierOverflow;
+use crate::subscription::{Closed, FeedEnd};
 use crate::sync::{AtomicU8, AtomicUsize, Mutex, OnceLock, Ordering, mutant, seq_cst_order};
 use crate::wait::{InCallback, Patience, Reap, may_reap, may_wait, postpone, quietly};
 
@@ -25,6 +26,8 @@ pub(crate) struct Core<T> {
     count: AtomicUsize,
     /// This core, for a thread that must free something later. Set with the first subscription.
     reaper: OnceLock<Weak<dyn Reap>>,
+    /// For those that wait for the end of the feed.
+    end: FeedEnd,
 }
 
 /// The fields that every send reads and that are seldom written.
@@ -80,6 +83,7 @@ impl<T> Core<T> {
             }),
             count: AtomicUsize::new(0),
             reaper: OnceLock::new(),
+            end: FeedEnd::default(),
         }
     }
 
@@ -131,6 +135,25 @@ impl<T> Core<T> {
 
     pub(crate) fn is_closed(&self) -> bool {
         self.registry.lock().closed
+    }
+
+    /// The entries that have not been cut. The caller drops them outside of locks.
+    pub(crate) fn entries(&self) -> Vec<Arc<Entry<T>>> {
+        let registry = self.registry.lock();
+        let directory = &self.hot.directory;
+        let seatings = directory.taken(&registry.vacancies).into_iter();
+        let entries = seatings.map(|Seating { chunk, seat }| {
+            let chunk = directory.chunk(&registry.vacancies, chunk);
+            // SAFETY: the seat is taken, and the lock keeps it from being emptied.
+            unsafe { chunk.seat(seat) }.entry()
+        });
+        let live = entries.filter(|entry| !entry.is_cut());
+        live.map(Arc::clone).collect()
+    }
+
+    /// Waits for the end of the feed.
+    pub(crate) fn closed(&self) -> Closed {
+        self.end.closed(|| self.is_closed())
     }
 
     /// Seats a new subscription. On a closed feed the subscription has ended already.
@@ -333,6 +356,7 @@ impl<T> Core<T> {
         for (entry, ended) in ended {
             entry.announce(ended);
         }
+        self.end.announce();
         if !waits {
             return self.postpone();
         }

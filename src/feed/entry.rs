@@ -2,7 +2,6 @@
 
 use std::any::Any;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 use super::core::Core;
 use super::lane;
@@ -10,6 +9,7 @@ use super::queue::Queue;
 use super::record::Section;
 use super::refusal::{End, Refusal};
 use super::slots::Share;
+use super::subscribers::SubscriberStats;
 #[cfg(feature = "async")]
 use super::tokio_carrier::TokioCarrier;
 use crate::carrier::{Carrier, Sealed};
@@ -17,9 +17,10 @@ use crate::error::{SubscriptionError, TrySendError};
 use crate::overflow::CarrierOverflow;
 use crate::subscription::{Stats, SubscriptionId, SubscriptionSource, SubscriptionState, Wakers};
 use crate::sync::{
-    AtomicBool, AtomicU64, AtomicUsize, Ordering, UnsafeCell, mutant, order, seq_cst_order,
+    AtomicBool, AtomicU64, AtomicUsize, OnceLock, Ordering, UnsafeCell, mutant, order,
+    seq_cst_order,
 };
-use crate::wait::{Caught, InDelivery, WakerSet, catch};
+use crate::wait::{Blockage, Blocked, Caught, InDelivery, WakerSet, catch};
 
 /// A closure that is called with each value.
 pub(crate) type Closure<T> = Box<dyn Fn(&T) + Send + Sync>;
@@ -120,8 +121,8 @@ pub(crate) struct Entry<T> {
     /// Missed values. An own channel counts them itself, except the value that ended the
     /// subscription.
     dropped: AtomicU64,
-    blocked: AtomicU64,
-    blocked_nanos: AtomicU64,
+    /// Made by the first send that is blocked: most subscribers never block one.
+    blockage: OnceLock<Box<Blockage>>,
 }
 
 /// Counts, one for each lane.
@@ -193,8 +194,7 @@ impl<T> Entry<T> {
             // fence.
             blocked_sends: WakerSet::unfenced(),
             dropped: AtomicU64::new(0),
-            blocked: AtomicU64::new(0),
-            blocked_nanos: AtomicU64::new(0),
+            blockage: OnceLock::new(),
             state: SubscriptionState::new(name),
         }
     }
@@ -321,13 +321,9 @@ impl<T> Entry<T> {
         self.dropped.fetch_add(count, Ordering::Relaxed);
     }
 
-    pub(crate) fn count_blocked(&self) {
-        self.blocked.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn count_blocked_for(&self, duration: Duration) {
-        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        self.blocked_nanos.fetch_add(nanos, Ordering::Relaxed);
+    /// The figures of the sends that this subscriber blocks, for a send that is blocked.
+    pub(crate) fn blockage(&self) -> &Blockage {
+        self.blockage.get_or_init(|| Box::new(Blockage::new()))
     }
 
     // ---- Ending ----
@@ -568,34 +564,58 @@ impl<T: Send + 'static> SubscriptionSource for Entry<T> {
     }
 
     fn stats(&self) -> Stats {
+        self.look().stats
+    }
+}
+
+impl<T: Send + 'static> Entry<T> {
+    /// The subscriber's options and figures.
+    pub(crate) fn look(&self) -> SubscriberStats {
+        let blockage = self.blockage.get();
+        let blocked = blockage.map_or_else(Blocked::default, |blockage| blockage.figures());
         let mut stats = Stats {
             dropped: self.dropped.load(Ordering::Relaxed),
-            blocked: self.blocked.load(Ordering::Relaxed),
-            blocked_for: Duration::from_nanos(self.blocked_nanos.load(Ordering::Relaxed)),
+            blocked: blocked.count,
+            blocked_for: blocked.total,
+            blocked_now: blocked.now,
             ..Stats::default()
         };
+        let mut overflow = Some(self.overflow.into());
+        let mut capacity = None;
         if let Some(queue) = &self.queue {
             stats.delivered = queue.delivered();
             stats.dropped += queue.dropped();
             stats.depth = Some(queue.len());
+            overflow = Some(queue.overflow());
+            capacity = Some(queue.capacity());
         } else {
             stats.delivered = self.delivered.sum();
-            let depth = self.enter_gate().map(|gate| {
+            let looked = self.enter_gate().map(|gate| {
                 catch(|| match gate.port() {
-                    Port::Crossbeam(sender) => Some(sender.len()),
+                    Port::Crossbeam(sender) => (Some(sender.len()), sender.capacity()),
                     #[cfg(feature = "async")]
-                    Port::Tokio(carrier) => carrier.depth(),
-                    Port::Carrier(carrier) => carrier.depth(),
-                    Port::Own(_) | Port::Closure(_) => None,
+                    Port::Tokio(carrier) => (carrier.depth(), carrier.capacity()),
+                    Port::Carrier(carrier) => (carrier.depth(), carrier.capacity()),
+                    Port::Own(_) => (None, None),
+                    Port::Closure(_) => {
+                        overflow = None;
+                        (None, None)
+                    }
                 })
             });
-            match depth {
-                Some(Ok(depth)) => stats.depth = depth,
+            match looked {
+                Some(Ok(looked)) => (stats.depth, capacity) = looked,
                 Some(Err(panic)) => self.fail(&panic),
                 None => {}
             }
         }
-        stats
+        SubscriberStats {
+            id: self.id(),
+            name: self.name().cloned(),
+            overflow,
+            capacity,
+            stats,
+        }
     }
 }
 

@@ -8,15 +8,18 @@ use std::time::Instant;
 
 use super::entry::{Entry, Port};
 use crate::carrier::Room;
-use crate::wait::{Again, Caught, Ticket, catch, quietly};
+use crate::sync::MODELLED;
+use crate::wait::{Again, Caught, EndedWait, Ticket, Wait, catch, quietly};
 
 /// A subscriber that had no room.
 pub(crate) struct Pending<T> {
     entry: Arc<Entry<T>>,
     /// The position that the value would have had in the subscriber's stream.
     place: u64,
-    /// When the send began to wait for the subscriber, if it waits.
-    since: Option<Instant>,
+    /// The send's wait for the subscriber, if it waits and was counted.
+    wait: Option<Wait>,
+    /// Whether the send has begun to wait for the subscriber.
+    waits: bool,
     ticket: Ticket,
     /// This send's waker for the carrier. `carrier_has` says whether the carrier has it.
     own: Option<Box<Own>>,
@@ -133,7 +136,8 @@ impl<T> Pending<T> {
         Self {
             place: entry.place(),
             entry,
-            since: None,
+            wait: None,
+            waits: false,
             ticket: Ticket::default(),
             own: None,
             carrier_has: false,
@@ -159,13 +163,30 @@ impl<T> Pending<T> {
 
     /// Notes that the send begins to wait for the subscriber, unless that is noted already.
     pub(crate) fn blocks(&mut self, waiter: Waiter) {
-        if self.since.is_none() {
-            self.since = Some(Instant::now());
-            self.entry.count_blocked();
+        if !mem::replace(&mut self.waits, true) {
+            // A model reads no clock, and no protocol depends on these figures.
+            self.wait = (!MODELLED).then(|| self.entry.blockage().begin(Instant::now()));
             if waiter == Waiter::Thread {
                 self.ticket = Ticket::of_thread();
             }
         }
+    }
+
+    /// Reports that the send is blocked, if a report is due. Returns when to look again.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn report(&mut self) -> Option<Instant> {
+        let wait = self.wait.as_mut()?;
+        if let Some(report) = self.entry.blockage().look(wait, Instant::now()) {
+            crate::events::event!(
+                warn,
+                subscription = %self.entry.id(),
+                name = self.entry.name().map(|name| &**name),
+                blocked_for = ?report.blocked_for,
+                suppressed = report.suppressed,
+                "a send is blocked by a full subscriber"
+            );
+        }
+        wait.due()
     }
 
     /// Puts the send in line for the subscriber's room.
@@ -186,17 +207,23 @@ impl<T> Pending<T> {
 
     /// Notes that the send no longer waits for the subscriber.
     pub(crate) fn leave(&mut self) {
-        let since = self.since.take();
-        if let Some(since) = since {
-            let blocked_for = since.elapsed();
-            self.entry.count_blocked_for(blocked_for);
+        if let Some(wait) = self.wait.take() {
+            let EndedWait {
+                #[cfg(feature = "tracing")]
+                report,
+            } = self.entry.blockage().end(wait, Instant::now());
             #[cfg(feature = "tracing")]
-            crate::events::event!(debug, subscription = %self.entry.id(),
-                name = self.entry.name().map(|name| &**name),
-                ?blocked_for,
-                served = self.served,
-                "a send was blocked by a full subscriber"
-            );
+            if let Some(report) = report {
+                crate::events::event!(
+                    warn,
+                    subscription = %self.entry.id(),
+                    name = self.entry.name().map(|name| &**name),
+                    blocked_for = ?report.blocked_for,
+                    served = self.served,
+                    suppressed = report.suppressed,
+                    "a send was blocked by a full subscriber"
+                );
+            }
         }
         // A sender that was served asks too, because it may have been woken after it had found
         // room. `tests/feed/waiting.rs` runs many sends in parallel that give up or are served; no
@@ -209,13 +236,14 @@ impl<T> Pending<T> {
             .blocked_sends()
             .leave(&mut self.ticket, is_room_left);
         #[cfg(feature = "async")]
-        if since.is_some()
+        if self.waits
             && self.entry.queue().is_none()
             && let Some(gate) = self.entry.enter_gate()
             && let Port::Tokio(carrier) = gate.port()
         {
             carrier.left(self.entry.blocked_sends());
         }
+        self.waits = false;
         self.forget();
     }
 
@@ -270,6 +298,11 @@ impl<T: Send + 'static> Pending<T> {
         listening: &mut Listening,
     ) -> Result<(), Caught> {
         let again = self.join(waker, waiter);
+        // A thread reports before it waits, and waits no longer than until the next report.
+        #[cfg(all(feature = "tracing", feature = "async"))]
+        if waiter == Waiter::Task {
+            self.report();
+        }
         let is_own = self.entry.queue().is_some();
         // A task that joins a new line needs no alarm: the line's watch wakes it.
         if waiter == Waiter::Thread || !is_own && again == Again::Repeatedly {

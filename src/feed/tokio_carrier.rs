@@ -25,6 +25,10 @@ impl<T: Send + 'static> Carrier<T> for Sender<T> {
     fn depth(&self) -> Option<usize> {
         Some(self.max_capacity() - self.capacity())
     }
+
+    fn capacity(&self) -> Option<usize> {
+        Some(self.max_capacity())
+    }
 }
 
 impl<T: Send + 'static> Carrier<T> for UnboundedSender<T> {
@@ -148,6 +152,10 @@ impl<T: Send + 'static> TokioCarrier<T> {
         } else {
             Room::Waking
         }
+    }
+
+    pub(crate) fn capacity(&self) -> Option<usize> {
+        Some(self.sender.max_capacity())
     }
 
     pub(crate) fn depth(&self) -> Option<usize> {

@@ -78,6 +78,10 @@ impl<C: Carrier<Event>> Carrier<Event> for Since<C> {
         self.carrier.depth()
     }
 
+    fn capacity(&self) -> Option<usize> {
+        self.carrier.capacity()
+    }
+
     /// Only an event that found the channel full is sent there directly, and that event is not too
     /// old.
     fn as_crossbeam(&self) -> Option<&crossbeam_channel::Sender<Event>> {

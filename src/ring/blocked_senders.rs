@@ -7,6 +7,7 @@ use crossbeam_utils::CachePadded;
 use crate::sync::{AtomicBool, AtomicUsize, Mutex, Ordering, heavy_fence, light_fence, mutant};
 use crate::wait::{Ticket, WakerSet};
 
+use super::hold::Hold;
 use super::seat::Seat;
 
 /// The line of senders that wait for room, first come, first woken, and the reader that is watched
@@ -52,6 +53,7 @@ pub(crate) struct BlockedSenders {
     name: CachePadded<AtomicUsize>,
     line: WakerSet,
     tending: Mutex<()>,
+    hold: Hold,
     /// Whether a sender in line was woken in vain.
     is_starved: AtomicBool,
     /// Whether the last wait for room was short. It decides only how long a sender looks.
@@ -76,6 +78,7 @@ impl BlockedSenders {
             name: CachePadded::new(AtomicUsize::new(0)),
             line: WakerSet::new(),
             tending: Mutex::new(()),
+            hold: Hold::new(),
             is_starved: AtomicBool::new(false),
             is_brisk: AtomicBool::new(true),
         }
@@ -106,6 +109,11 @@ impl BlockedSenders {
     #[cold]
     fn wake_first(&self) {
         self.line.wake_for(1);
+    }
+
+    /// Which reader holds the senders that wait, in line or not.
+    pub(crate) fn hold(&self) -> &Hold {
+        &self.hold
     }
 
     // ---- Senders ----
@@ -173,7 +181,6 @@ impl BlockedSenders {
     }
 
     /// Whether a sender that has joined was woken, and has been out of the line since.
-    #[cfg(feature = "async")]
     pub(crate) fn was_woken(&self, ticket: &Ticket) -> bool {
         !self.line.is_in_line(ticket)
     }
@@ -201,8 +208,9 @@ impl BlockedSenders {
                     Look::Held(seat, _) if self.name.load(Ordering::Relaxed) == address(seat) => {
                         return;
                     }
-                    Look::Held(seat, _) => {
+                    Look::Held(seat, number) => {
                         self.set_name(address(seat));
+                        self.hold.is_held_by(number);
                         // ORDERING: pairs with the light fence in `moved`.
                         heavy_fence!("sender_parks_without_heavy_fence");
                         if mutant!("name_is_not_looked_at_again") {

@@ -15,8 +15,12 @@ use crate::error::{CapacityError, TrySendError};
 use crate::sync::{Mutex, Ordering, mutant, order};
 use crate::wait::{Patience, Ticket, Tickets};
 
+#[cfg(feature = "async")]
+use super::blocked_senders::Look;
 use super::core::Core;
 use super::gate::{Gate, Held};
+#[cfg(feature = "async")]
+use super::hold::HeldSend;
 use super::room::{self, Refusal};
 use super::shape::Shape;
 use super::track::CLOSED;
@@ -325,11 +329,16 @@ impl<T> Claimant<T> {
         };
         match sent {
             Ok(position) => return Standing::Sent(position),
+            Err(Held::By(seat)) => senders.hold().meet(&mut place.held, seat),
             // A newcomer that must give way also gets `Held::Shortly`.
             Err(Held::Shortly) if !is_newcomer || senders.is_first_come() => {
                 return Standing::BehindAnotherSender;
             }
-            Err(_) => {}
+            Err(Held::Shortly) => {
+                if let Look::Held(_, seat) = self.core.look_for_places(1) {
+                    senders.hold().meet(&mut place.held, seat);
+                }
+            }
         }
         place.is_in_line = true;
         if is_newcomer {
@@ -350,7 +359,12 @@ impl<T> Claimant<T> {
         }
         match self.send_from::<false>(value, place) {
             Ok(position) => Standing::Sent(position),
-            Err(Held::By(_)) => Standing::InLine,
+            Err(Held::By(seat)) => {
+                senders.hold().meet(&mut place.held, seat);
+                #[cfg(feature = "tracing")]
+                self.core.report(&mut place.held);
+                Standing::InLine
+            }
             Err(Held::Shortly) => Standing::BehindAnotherSender,
         }
     }
@@ -382,6 +396,7 @@ impl<T> Claimant<T> {
     /// Leaves the line.
     #[cfg(feature = "async")]
     pub(crate) fn give_up(&self, place: &mut TaskPlace) {
+        self.core.is_not_held(&mut place.held);
         if std::mem::take(&mut place.is_in_line) && !mutant!("dropped_send_stays_in_line") {
             self.leave(&mut place.ticket);
         }
@@ -508,6 +523,7 @@ impl<T, I: Iterator<Item = T>> Unsent<T, I> {
 pub(crate) struct TaskPlace {
     ticket: Ticket,
     is_in_line: bool,
+    held: HeldSend,
 }
 
 /// The result of polling a send.

@@ -3,12 +3,16 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::{Arc, Weak};
+#[cfg(feature = "tracing")]
+use std::time::Instant;
 
 use crate::error::SubscriptionError;
+use crate::subscription::{Closed, FeedEnd};
 use crate::sync::{AtomicUsize, Mutex, Ordering, mutant};
-use crate::wait::{Reap, may_reap, postpone};
+use crate::wait::{EndedWait, Reap, may_reap, postpone};
 
 use super::blocked_senders::Look;
+use super::hold::HeldSend;
 use super::member::Member;
 use super::monitor::ReaderStats;
 use super::overflow::Overflow;
@@ -25,6 +29,8 @@ pub(crate) struct Core<T> {
     registry: Mutex<Registry<T>>,
     /// Subscriptions that have not ended.
     count: AtomicUsize,
+    /// For those that wait for the end of the ring.
+    end: FeedEnd,
 }
 
 /// Which reader has which seat. Used only under the lock.
@@ -81,6 +87,7 @@ impl<T> Core<T> {
                 is_freed: false,
             }),
             count: AtomicUsize::new(0),
+            end: FeedEnd::default(),
         });
         // SAFETY: nothing moves the contents of an `Arc`, and no thread takes the core out of this
         // one.
@@ -101,6 +108,11 @@ impl<T> Core<T> {
 
     pub(crate) fn count(&self) -> usize {
         self.count.load(Ordering::Acquire)
+    }
+
+    /// Waits for the end of the ring.
+    pub(crate) fn closed(&self) -> Closed {
+        self.end.closed(|| self.registry.lock().closed)
     }
 
     /// Counts the end of a subscription.
@@ -130,6 +142,7 @@ impl<T> Core<T> {
             self.track.storage.provide(registry.lossy);
         }
         self.count.fetch_add(1, Ordering::Release);
+        self.wakeups.senders.hold().forget(seat);
         let (position, has_moved_up) = self.sit_down(seat, kind, joining.begin);
         let member = Arc::new(Member::new(
             Arc::clone(self),
@@ -298,6 +311,7 @@ impl<T> Core<T> {
             member.end();
         }
         self.wakeups.wake_all();
+        self.end.announce();
         #[cfg(feature = "tracing")]
         crate::events::event!(debug, position = end, "ring closed");
     }
@@ -333,6 +347,51 @@ impl<T> Core<T> {
             .filter_map(Weak::upgrade)
             .filter_map(|member| member.look())
             .collect()
+    }
+
+    /// Called when a sender no longer waits for a reader.
+    pub(crate) fn is_not_held(&self, send: &mut HeldSend) {
+        #[cfg(feature = "tracing")]
+        let seat = send.seat();
+        let EndedWait {
+            #[cfg(feature = "tracing")]
+            report,
+        } = self.wakeups.senders.hold().end(send);
+        #[cfg(feature = "tracing")]
+        if let Some(report) = report {
+            let reader = seat.and_then(|seat| self.member(seat));
+            crate::events::event!(
+                warn,
+                subscription = reader.as_ref().map(|reader| reader.id().get()),
+                name = reader.as_ref().and_then(|reader| reader.name()).map(|name| &**name),
+                blocked_for = ?report.blocked_for,
+                suppressed = report.suppressed,
+                "a send was blocked by a reader of a full ring"
+            );
+        }
+    }
+
+    /// Reports that a reader blocks a sender, if a report is due. Returns when to look again.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn report(&self, send: &mut HeldSend) -> Option<Instant> {
+        if let Some(report) = self.wakeups.senders.hold().look(send) {
+            let reader = send.seat().and_then(|seat| self.member(seat));
+            crate::events::event!(
+                warn,
+                subscription = reader.as_ref().map(|reader| reader.id().get()),
+                name = reader.as_ref().and_then(|reader| reader.name()).map(|name| &**name),
+                blocked_for = ?report.blocked_for,
+                suppressed = report.suppressed,
+                "a send is blocked by a reader of a full ring"
+            );
+        }
+        send.due()
+    }
+
+    /// The reader in this seat.
+    #[cfg(feature = "tracing")]
+    fn member(&self, seat: usize) -> Option<Arc<Member<T>>> {
+        self.registry.lock().members.get(seat)?.upgrade()
     }
 
     /// Whether this runs inside a handler of one of the ring's readers.

@@ -67,7 +67,7 @@ impl<T> ExclusiveRingFeed<T> {
         })
     }
 
-    fn core(&self) -> &Arc<Core<T>> {
+    pub(crate) fn core(&self) -> &Arc<Core<T>> {
         self.writer.core()
     }
 

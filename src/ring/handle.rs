@@ -4,6 +4,8 @@ use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 
+use crate::subscription::Closed;
+
 use super::builder::SubscriberBuilder;
 use super::core::Core;
 use super::monitor::ReaderStats;
@@ -36,6 +38,22 @@ impl<T> Handle<T> {
     /// [`RingFeed::readers`](crate::RingFeed::readers).
     pub fn readers(&self) -> Vec<ReaderStats> {
         self.core.readers()
+    }
+
+    /// Waits for the end of the ring: until it is closed or its last sending handle is dropped. The
+    /// result is a future; threads use [`Closed::wait`] and [`Closed::wait_timeout`]. It is no
+    /// handle of the ring, and does not keep it alive.
+    ///
+    /// ```
+    /// let ring = fanfeed::RingFeed::<u32>::new(4)?;
+    /// let closed = ring.handle().closed();
+    /// let sender = std::thread::spawn(move || ring.send(1));
+    /// closed.wait();
+    /// # sender.join().unwrap();
+    /// # Ok::<(), fanfeed::CapacityError>(())
+    /// ```
+    pub fn closed(&self) -> Closed {
+        self.core.closed()
     }
 
     /// Whether the ring has ended.

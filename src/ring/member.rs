@@ -1,9 +1,10 @@
 //! The subscription of one reader.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::error::SubscriptionError;
+#[cfg(feature = "tracing")]
+use crate::subscription::SubscriptionId;
 use crate::subscription::{Stats, SubscriptionSource, SubscriptionState};
 use crate::sync::{AtomicU32, Mutex, Ordering, heavy_fence, light_fence, mutant};
 use crate::wait::may_wait;
@@ -11,6 +12,7 @@ use crate::wait::may_wait;
 use super::core::Core;
 use super::cuts;
 use super::monitor::ReaderStats;
+use super::overflow::Overflow;
 use super::seat::{Counts, Seat};
 use super::seats::Bucket;
 
@@ -292,13 +294,24 @@ impl<T> Member<T> {
         let _seated = self.last.lock();
         (!self.state.is_ended() && !self.is_gone()).then(|| {
             let counts = self.seat().counts();
+            let progress = self.seat().progress();
             ReaderStats {
+                overflow: match (progress.is_lossy(), progress.is_fragile()) {
+                    (false, _) => Overflow::Block,
+                    (true, false) => Overflow::DropOldest,
+                    (true, true) => Overflow::Disconnect,
+                },
                 id: self.state.id(),
                 name: self.state.shared_name().cloned(),
                 position: counts.position,
                 stats: self.figures_of(counts),
             }
         })
+    }
+
+    #[cfg(feature = "tracing")]
+    pub(crate) fn id(&self) -> SubscriptionId {
+        self.state.id()
     }
 
     pub(crate) fn name(&self) -> Option<&Arc<str>> {
@@ -326,12 +339,14 @@ impl<T> Member<T> {
         } else {
             sent.saturating_sub(counts.position)
         };
+        let blocked = self.core.wakeups.senders.hold().figures(self.number());
         Stats {
             delivered: sent.saturating_sub(counts.start + counts.missed),
             dropped: counts.missed,
             depth: usize::try_from(unread).ok(),
-            blocked: counts.blocked,
-            blocked_for: Duration::from_nanos(counts.blocked_for),
+            blocked: blocked.count,
+            blocked_for: blocked.total,
+            blocked_now: blocked.now,
         }
     }
 }

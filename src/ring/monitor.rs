@@ -1,8 +1,11 @@
 //! The positions of all readers of a ring.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::subscription::{Stats, SubscriptionId};
+
+use super::overflow::Overflow;
 
 /// The position and the lag of one reader of a ring, for monitoring. Made by
 /// [`RingFeed::readers`](crate::RingFeed::readers).
@@ -11,6 +14,7 @@ pub struct ReaderStats {
     pub(crate) id: SubscriptionId,
     pub(crate) name: Option<Arc<str>>,
     pub(crate) position: u64,
+    pub(crate) overflow: Overflow,
     pub(crate) stats: Stats,
 }
 
@@ -35,6 +39,26 @@ impl ReaderStats {
     pub fn lag(&self) -> u64 {
         // A ring sets it for each reader.
         self.stats.depth.map_or(0, |depth| depth as u64)
+    }
+
+    /// What happens when the reader falls behind.
+    pub fn overflow(&self) -> Overflow {
+        self.overflow
+    }
+
+    /// How many values the reader missed.
+    pub fn missed(&self) -> u64 {
+        self.stats.dropped
+    }
+
+    /// How long a sender has been waiting for this reader; `None` if no sender waits for it now.
+    ///
+    /// Senders wait for the blocking reader that is furthest behind, and only this one holds them.
+    /// It is the reader that the senders, or the reader that was in their way before, last found to
+    /// be in their way. The duration begins with the longest of the waits under way, or later, when
+    /// the reader was found.
+    pub fn blocked_now(&self) -> Option<Duration> {
+        self.stats.blocked_now
     }
 
     /// The figures of the reader's subscription.

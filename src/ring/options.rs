@@ -2,9 +2,13 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+#[cfg(feature = "tracing")]
+use std::time::Duration;
 
 use crate::error::CapacityError;
 
+#[cfg(feature = "tracing")]
+use super::core::Core;
 use super::exclusive::ExclusiveRingFeed;
 
 /// Options for building a ring, from [`RingFeed::builder`](crate::RingFeed::builder).
@@ -27,6 +31,8 @@ use super::exclusive::ExclusiveRingFeed;
 pub struct Builder<T> {
     pub(crate) capacity: usize,
     pub(crate) drop_when_read: bool,
+    #[cfg(feature = "tracing")]
+    pub(crate) warn_after: Option<Duration>,
     values: PhantomData<fn(T)>,
 }
 
@@ -35,6 +41,8 @@ impl<T> Builder<T> {
         Self {
             capacity,
             drop_when_read: false,
+            #[cfg(feature = "tracing")]
+            warn_after: None,
             values: PhantomData,
         }
     }
@@ -66,13 +74,48 @@ impl<T> Builder<T> {
         self
     }
 
+    /// Sets how long a send must have been blocked by a reader before a `tracing` event reports it;
+    /// the default is 1 s.
+    ///
+    /// The event has the level `WARN`, the id and the name of the reader's subscription, and
+    /// `blocked_for`. While the send is blocked, further events follow at pauses that double, from
+    /// the threshold (at least 1 s) up to 64 s. One more event says when the send goes on, and which
+    /// reader was in its way last. The pauses are for all senders of the ring: `suppressed` counts
+    /// the sends that reached the threshold since the last event, and that no event was about.
+    ///
+    /// A send that blocks its thread reports while it is blocked. A `send_async` reports when it is
+    /// polled, and when it ends. A ring that is subscribed to a feed reports nothing: the feed does.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let ring = fanfeed::RingFeed::<u32>::builder(64).warn_after(Duration::from_millis(50)).build()?;
+    /// # Ok::<(), fanfeed::CapacityError>(())
+    /// ```
+    #[cfg(feature = "tracing")]
+    pub fn warn_after(mut self, threshold: Duration) -> Self {
+        self.warn_after = Some(threshold);
+        self
+    }
+
     /// Builds a ring with one sender, which is faster.
     ///
     /// # Errors
     ///
     /// If the capacity is 0 or more than 2^30.
     pub fn build_exclusive(self) -> Result<ExclusiveRingFeed<T>, CapacityError> {
-        ExclusiveRingFeed::with_options(self.capacity, self.drop_when_read)
+        let ring = ExclusiveRingFeed::with_options(self.capacity, self.drop_when_read)?;
+        #[cfg(feature = "tracing")]
+        self.set_up(ring.core());
+        Ok(ring)
+    }
+
+    /// Applies the options that a ring can be given after it was made.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn set_up(&self, core: &Core<T>) {
+        if let Some(threshold) = self.warn_after {
+            core.wakeups.senders.hold().set_threshold(threshold);
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use crate::wait::{Parker, Patience, Snooze, Ticket};
 use super::blocked_senders::{BlockedSenders, Look};
 use super::core::Core;
 use super::gate::Held;
+use super::hold::HeldSend;
 use super::seat::Seat;
 
 /// Why there is no room for a value. Returned to a sender that does not wait, or that waits no
@@ -52,21 +53,26 @@ pub(crate) fn wait<T, R>(
     );
     let senders = &core.wakeups.senders;
     let is_late = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
-    let mut clock = Clock(None);
+    let mut clock = Clock {
+        core,
+        send: HeldSend::default(),
+    };
     let mut place = Place::new(core, wanted);
     let mut looks = Looks::new(senders, deadline);
     let mut patience = Patience::new();
     let mut gives_way = !senders.is_first_come();
     let done = loop {
         if std::mem::take(&mut gives_way) {
-            if let Look::Held(seat, number) = core.look_for_places(wanted) {
-                clock.start(seat, number);
+            if let Look::Held(_, seat) = core.look_for_places(wanted) {
+                clock.meet(seat);
             }
         } else {
             let seat = match attempt() {
                 Ok(done) => break Some(done),
                 Err(held) if is_late() => {
-                    clock.meet(core, held);
+                    if let Held::By(seat) = held {
+                        clock.meet(seat);
+                    }
                     break None;
                 }
                 Err(Held::Shortly) => {
@@ -75,7 +81,7 @@ pub(crate) fn wait<T, R>(
                 }
                 Err(Held::By(seat)) => seat,
             };
-            clock.meet(core, Held::By(seat));
+            clock.meet(seat);
             // If other senders already wait, spinning would only take the processor from the
             // threads that make progress.
             if senders.is_empty() && looks.look(core.track.seats.seat(seat)) {
@@ -85,10 +91,14 @@ pub(crate) fn wait<T, R>(
         if place.is_to_look() && !is_late() {
             continue;
         }
-        place.park(deadline);
+        #[cfg(feature = "tracing")]
+        let next_report = core.report(&mut clock.send);
+        #[cfg(not(feature = "tracing"))]
+        let next_report = None;
+        place.park(deadline, next_report);
     };
     drop(place);
-    clock.stop();
+    drop(clock);
     looks.end(done.is_some());
     done
 }
@@ -161,32 +171,22 @@ impl<'a> Looks<'a> {
     }
 }
 
-/// How long a sender has waited, counted for the first reader in its way.
-struct Clock<'a>(Option<(&'a Seat, Instant)>);
+/// Counts how long the sender waits, for the reader in its way.
+struct Clock<'a, T> {
+    core: &'a Core<T>,
+    send: HeldSend,
+}
 
-impl<'a> Clock<'a> {
-    fn meet<T>(&mut self, core: &'a Core<T>, held: Held) {
-        if let Held::By(seat) = held {
-            self.start(core.track.seats.seat(seat), seat);
-        }
+impl<T> Clock<'_, T> {
+    fn meet(&mut self, seat: usize) {
+        let hold = self.core.wakeups.senders.hold();
+        hold.meet(&mut self.send, seat);
     }
+}
 
-    fn start(&mut self, seat: &'a Seat, number: usize) {
-        if self.0.is_none() {
-            seat.count_blocked();
-            self.0 = Some((seat, Instant::now()));
-            #[cfg(feature = "tracing")]
-            crate::events::event!(debug, seat = number, "ring sender waits for a reader");
-            #[cfg(not(feature = "tracing"))]
-            let _ = number;
-        }
-    }
-
-    fn stop(&self) {
-        if let Some((seat, since)) = self.0 {
-            let nanoseconds = since.elapsed().as_nanos().min(u128::from(u64::MAX)) as u64;
-            seat.count_blocked_for(nanoseconds);
-        }
+impl<T> Drop for Clock<'_, T> {
+    fn drop(&mut self) {
+        self.core.is_not_held(&mut self.send);
     }
 }
 
@@ -237,9 +237,19 @@ impl<'a, T> Place<'a, T> {
         }
     }
 
-    fn park(&mut self, deadline: Option<Instant>) {
-        self.parker.park(deadline);
-        self.state = State::Woken;
+    /// Parks until the sender is woken, or until the deadline or `interruption` has come.
+    fn park(&mut self, deadline: Option<Instant>, interruption: Option<Instant>) {
+        let Some(interruption) = interruption else {
+            self.parker.park(deadline);
+            self.state = State::Woken;
+            return;
+        };
+        let until = deadline.map_or(interruption, |deadline| deadline.min(interruption));
+        self.parker.park(Some(until));
+        // A sender that was not woken keeps its place in line, and others need not give way to it.
+        if self.core.wakeups.senders.was_woken(&self.ticket) {
+            self.state = State::Woken;
+        }
     }
 }
 

@@ -76,8 +76,8 @@ impl Progress {
     }
 }
 
-/// One reader's cache line. The reader writes it, except for the counts of senders. It has 64
-/// bytes, so that readers do not share lines.
+/// One reader's cache line. The reader writes it. It has 64 bytes, so that readers do not share
+/// lines.
 #[derive(Debug)]
 #[repr(align(64))]
 pub(crate) struct Seat {
@@ -88,9 +88,6 @@ pub(crate) struct Seat {
     seen: AtomicU64,
     /// How many values it missed, up to `seen`.
     missed: AtomicU64,
-    /// How often, and for how many nanoseconds, senders have waited for the reader.
-    blocked: AtomicU64,
-    blocked_for: AtomicU64,
     /// How much had been sent when the reader was cut off; the greatest number while it is not cut
     /// off.
     end: AtomicU64,
@@ -105,8 +102,6 @@ pub(crate) struct Counts {
     /// How far the reader is: read, or overtaken.
     pub(crate) position: u64,
     pub(crate) missed: u64,
-    pub(crate) blocked: u64,
-    pub(crate) blocked_for: u64,
     /// Where the reader was cut off.
     pub(crate) end: u64,
 }
@@ -118,8 +113,6 @@ impl Seat {
             start: AtomicU64::new(0),
             seen: AtomicU64::new(0),
             missed: AtomicU64::new(0),
-            blocked: AtomicU64::new(0),
-            blocked_for: AtomicU64::new(0),
             end: AtomicU64::new(u64::MAX),
             thread: AtomicUsize::new(0),
         }
@@ -191,9 +184,7 @@ impl Seat {
     pub(crate) fn begin(&self, start: u64) {
         self.start.store(start, Ordering::Relaxed);
         self.seen.store(start, Ordering::Relaxed);
-        for count in [&self.missed, &self.blocked, &self.blocked_for] {
-            count.store(0, Ordering::Relaxed);
-        }
+        self.missed.store(0, Ordering::Relaxed);
         self.end.store(u64::MAX, Ordering::Relaxed);
     }
 
@@ -254,14 +245,6 @@ impl Seat {
             && early.unwrap_or_else(|| self.thread.load(Ordering::Relaxed)) == this_thread()
     }
 
-    pub(crate) fn count_blocked(&self) {
-        self.blocked.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn count_blocked_for(&self, nanoseconds: u64) {
-        self.blocked_for.fetch_add(nanoseconds, Ordering::Relaxed);
-    }
-
     pub(crate) fn counts(&self) -> Counts {
         let progress = self.progress();
         let (seen, missed) = (
@@ -282,8 +265,6 @@ impl Seat {
             start: self.start.load(Ordering::Relaxed),
             position: progress.position(),
             missed: (missed + overtaken).saturating_sub(beyond),
-            blocked: self.blocked.load(Ordering::Relaxed),
-            blocked_for: self.blocked_for.load(Ordering::Relaxed),
             end,
         }
     }

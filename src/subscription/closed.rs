@@ -1,19 +1,24 @@
-//! Waiting for the end of a subscription.
+//! Waiting for the end of a subscription, of a feed or of a ring.
 
 use std::fmt;
 use std::future::Future;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use super::source::SourceRef;
+use super::source::{SourceRef, SubscriptionSource};
+use super::state::SubscriptionState;
+use crate::sync::OnceLock;
 use crate::wait::{Key, Parker};
 
-/// Completes when a subscription has ended. Made by
-/// [`Subscription::closed`](super::Subscription::closed).
+/// Completes when a subscription, a feed or a ring has ended. Made by
+/// [`Subscription::closed`](super::Subscription::closed),
+/// [`Feed::closed`](crate::Feed::closed), [`RingFeed::closed`](crate::RingFeed::closed) and
+/// [`ring::Handle::closed`](crate::ring::Handle::closed).
 ///
-/// It does not keep the subscription alive, and dropping it has no effect on the subscription.
+/// It does not keep what it waits for alive, and dropping it has no effect on that.
 #[must_use = "a future does nothing unless it is awaited, or waited for with `wait`"]
 pub struct Closed {
     source: SourceRef,
@@ -29,13 +34,12 @@ impl Closed {
         Self { source, key: None }
     }
 
-    /// Blocks the thread until the subscription has ended.
+    /// Blocks the thread until the end.
     pub fn wait(mut self) {
         self.wait_until(None);
     }
 
-    /// Blocks the thread until the subscription has ended, or up to `timeout`. Returns whether the
-    /// subscription has ended.
+    /// Blocks the thread until the end, or up to `timeout`. Returns whether the end has come.
     pub fn wait_timeout(&mut self, timeout: Duration) -> bool {
         // A deadline beyond the range of the clock is no deadline.
         self.wait_until(Instant::now().checked_add(timeout))
@@ -86,4 +90,46 @@ impl fmt::Debug for Closed {
             .field("ended", &self.source.state().is_ended())
             .finish_non_exhaustive()
     }
+}
+
+/// The end of a feed or of a ring, for threads and tasks that wait for it.
+#[derive(Default)]
+pub(crate) struct FeedEnd {
+    /// Made by the first that waits: usually there is none.
+    end: OnceLock<Arc<End>>,
+}
+
+struct End(SubscriptionState);
+
+impl FeedEnd {
+    /// Waits for the end. `has_ended` says whether the feed has ended, under the lock under which
+    /// the thread that ends it notes that, before it calls [`announce`](Self::announce). So either
+    /// that thread finds the state that is made here, or `has_ended` finds the end.
+    pub(crate) fn closed(&self, has_ended: impl FnOnce() -> bool) -> Closed {
+        let new = || Arc::new(End(SubscriptionState::new(None)));
+        let end = self.end.get_or_init(new);
+        if has_ended() {
+            end.0.end(None);
+        }
+        let end: Arc<dyn SubscriptionSource> = Arc::clone(end) as _;
+        Closed::new(SourceRef::new(end))
+    }
+
+    /// Wakes those that wait. The caller holds no lock.
+    pub(crate) fn announce(&self) {
+        if let Some(end) = self.end.get() {
+            end.0.end(None);
+        }
+    }
+}
+
+// No `Subscription` is made of it, so nothing cancels it.
+impl SubscriptionSource for End {
+    fn state(&self) -> &SubscriptionState {
+        &self.0
+    }
+
+    fn cancel(&self) {}
+
+    fn cancel_soon(&self) {}
 }

@@ -1,5 +1,7 @@
 //! Many subscriptions as one.
 
+use std::cell::RefCell;
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::task::{Wake, Waker};
 
@@ -7,7 +9,7 @@ use super::source::{SourceRef, SubscriptionSource};
 use super::state::SubscriptionState;
 use super::stats::Stats;
 use crate::error::SubscriptionError;
-use crate::sync::{AtomicU64, AtomicUsize, Mutex, Ordering, mutant};
+use crate::sync::{AtomicU64, AtomicUsize, Mutex, Ordering, mutant, thread_local};
 use crate::wait::quietly;
 
 /// Makes one subscription of many: see [`Subscription::join`](crate::Subscription::join).
@@ -203,6 +205,7 @@ impl SubscriptionSource for Joined {
             },
             blocked: sum.blocked + one.blocked,
             blocked_for: sum.blocked_for.saturating_add(one.blocked_for),
+            blocked_now: sum.blocked_now.max(one.blocked_now),
         });
         if let Some(not_delivered) = &self.one_channel {
             let not_delivered = not_delivered.load(Ordering::Relaxed);
@@ -214,15 +217,51 @@ impl SubscriptionSource for Joined {
 
 impl Drop for Joined {
     fn drop(&mut self) {
-        let mut members = std::mem::take(&mut self.members);
-        while let Some(mut member) = members.pop() {
-            if let Some(inner) = member.downcast_last::<Joined>() {
-                members.append(&mut inner.members);
-            }
-        }
+        drop_one_by_one(std::mem::take(&mut self.members));
         // A user's error may panic when it is dropped.
         let failure = self.failure.lock().take();
         quietly(|| drop(failure));
+    }
+}
+
+thread_local! {
+    // Without a destructor, so it can be used while the thread's other locals are destroyed. `None`
+    // unless the thread is dropping members.
+    static DROPPING: ManuallyDrop<RefCell<Option<Vec<SourceRef>>>> =
+        const { ManuallyDrop::new(RefCell::new(None)) };
+}
+
+/// Drops the members of a joined subscription. If one of them is a joined subscription too, its
+/// members are dropped after it, and not inside its drop, because a chain of joined subscriptions
+/// can be of any length.
+fn drop_one_by_one(mut members: Vec<SourceRef>) {
+    let is_outermost = DROPPING.with(|dropping| match &mut *dropping.borrow_mut() {
+        Some(others) => {
+            others.append(&mut members);
+            false
+        }
+        none => {
+            *none = Some(members);
+            true
+        }
+    });
+    if !is_outermost {
+        return;
+    }
+    loop {
+        let next = DROPPING.with(|dropping| {
+            let mut dropping = dropping.borrow_mut();
+            let next = dropping.as_mut().and_then(Vec::pop);
+            if next.is_none() {
+                *dropping = None;
+            }
+            next
+        });
+        if next.is_none() {
+            return;
+        }
+        // Its panics go no further.
+        drop(next);
     }
 }
 
@@ -294,6 +333,7 @@ mod tests {
             depth: Some(3),
             blocked: 4,
             blocked_for: Duration::from_secs(5),
+            blocked_now: Some(Duration::from_secs(1)),
         };
         let twice = |depth| Stats {
             delivered: 2,
@@ -301,6 +341,7 @@ mod tests {
             depth,
             blocked: 8,
             blocked_for: Duration::from_secs(10),
+            blocked_now: Some(Duration::from_secs(1)),
         };
         for (depths, sum) in [
             ([Some(3), Some(4)], Some(7)),

@@ -1,7 +1,7 @@
 //! The source of a subscription: the trait, and the counted reference that contains its panics.
 
 use std::any::Any;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use super::state::SubscriptionState;
 use super::stats::Stats;
@@ -200,15 +200,15 @@ pub trait SubscriptionSource: Any + Send + Sync {
 #[derive(Clone)]
 pub(crate) struct SourceRef(Option<Arc<dyn SubscriptionSource>>);
 
+const USED_ONCE_TAKEN: &str = "a reference is not used once it was taken";
+
 impl SourceRef {
     pub(crate) fn new(source: Arc<dyn SubscriptionSource>) -> Self {
         Self(Some(source))
     }
 
     fn source(&self) -> &dyn SubscriptionSource {
-        self.0
-            .as_deref()
-            .expect("a reference is not used once it was taken")
+        self.0.as_deref().expect(USED_ONCE_TAKEN)
     }
 
     pub(crate) fn state(&self) -> &SubscriptionState {
@@ -239,6 +239,11 @@ impl SourceRef {
         }
     }
 
+    /// A reference that does not keep the source alive.
+    pub(crate) fn downgrade(&self) -> Weak<dyn SubscriptionSource> {
+        self.0.as_ref().map(Arc::downgrade).expect(USED_ONCE_TAKEN)
+    }
+
     /// Moves the reference out, and leaves this one empty.
     pub(crate) fn take(&mut self) -> Self {
         Self(self.0.take())
@@ -252,12 +257,6 @@ impl SourceRef {
     pub(crate) fn downcast_ref<S: SubscriptionSource>(&self) -> Option<&S> {
         let source: &dyn Any = self.source();
         source.downcast_ref()
-    }
-
-    /// The source, if it is an `S` and nothing else refers to it.
-    pub(crate) fn downcast_last<S: SubscriptionSource>(&mut self) -> Option<&mut S> {
-        let source: &mut dyn Any = Arc::get_mut(self.0.as_mut()?)?;
-        source.downcast_mut()
     }
 }
 

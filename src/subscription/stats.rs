@@ -19,7 +19,11 @@ pub struct Stats {
     pub depth: Option<usize>,
     /// How often a send found the subscriber full and had to wait for it.
     pub blocked: u64,
-    /// The total time that sends have waited for the subscriber. Sends that wait at the same time
-    /// add up.
+    /// The total time that sends have waited for the subscriber, including the waits that are under
+    /// way. Sends that wait at the same time add up.
     pub blocked_for: Duration,
+    /// How long the send that has waited longest for the subscriber has been waiting; `None` if no
+    /// send is waiting for it now.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub blocked_now: Option<Duration>,
 }

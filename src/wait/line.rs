@@ -115,6 +115,11 @@ impl<T> Line<T> {
         self.link(key.index(), NONE, self.first);
     }
 
+    /// The first value in the line.
+    pub(crate) fn first(&self) -> Option<&T> {
+        self.slots.get(self.first as usize)?.value.as_ref()
+    }
+
     /// Takes the first value out of the line, and leaves it aside.
     pub(crate) fn take_first(&mut self) -> Option<Key> {
         let first = self.first;
@@ -227,6 +232,7 @@ mod tests {
                 _ => {}
             }
             assert_eq!(line.len(), deque.len());
+            assert_eq!(line.first(), deque.front().map(|(_, value)| value));
         }
         for (key, value) in aside {
             assert_eq!(line.remove(key), value);

@@ -221,7 +221,6 @@ impl WakerSet {
     }
 
     /// Whether this waiter is in line, and was not woken since it joined.
-    #[cfg(feature = "async")]
     pub(crate) fn is_in_line(&self, ticket: &Ticket) -> bool {
         let is_in_line = |key| self.shared().waiters.lock().line.is_in_line(key);
         ticket.key.is_some_and(is_in_line)

@@ -13,8 +13,9 @@ use std::time::Duration;
 use fanfeed::{
     CapacityError, Carrier, CarrierOverflow, Cause, Closed, ExclusiveRingFeed, Feed, IntoIter,
     Iter, Missed, Overflow, OverflowPolicy, PositionError, Publish, Receiver, RecvError,
-    RecvTimeoutError, RingFeed, Room, Stats, SubscriberBuilder, Subscription, SubscriptionError,
-    SubscriptionId, TryIter, TryRecvError, TrySendError, Undelivered, WeakFeed, WeakRingFeed, ring,
+    RecvTimeoutError, RingFeed, Room, Stats, SubscriberBuilder, SubscriberStats, Subscription,
+    SubscriptionError, SubscriptionHandle, SubscriptionId, TryIter, TryRecvError, TrySendError,
+    Undelivered, WeakFeed, WeakRingFeed, ring,
 };
 
 /// Neither printed, compared nor defaulted.
@@ -112,7 +113,7 @@ fn only_handles_of_feeds_and_plain_data_can_be_cloned() {
     has!(CapacityError, PositionError, RecvError, TryRecvError, RecvTimeoutError => Copy + Eq);
     has!(TrySendError<u8> => Copy + Eq);
     has!(ring::Event<'static, Bare> => Copy);
-    has!(ring::ReaderStats => Clone);
+    has!(ring::ReaderStats, SubscriptionHandle, SubscriberStats => Clone);
     has!(Stats, SubscriptionId, Cause, Room, Overflow, CarrierOverflow => Copy + Eq);
     // A forgotten clone of a receiver would hold up everybody; a clone of a subscription would end
     // it twice.
@@ -127,6 +128,7 @@ fn everything_prints_without_asking_values_to() {
     has!(CapacityError, PositionError => Debug + Display + Error);
     has!(RecvError, TryRecvError, RecvTimeoutError => Debug + Display + Error);
     has!(SubscriptionError => Debug + Display + Error);
+    has!(SubscriptionHandle, SubscriberStats => Debug);
     has!(Subscription, Closed, Stats, Missed, Cause, Room => Debug);
     has!(Overflow, CarrierOverflow => Debug + Hash);
     has!(SubscriptionId => Debug + Display + Hash + Ord);

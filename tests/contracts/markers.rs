@@ -110,6 +110,8 @@ table! {
     [ring::WaitStrategy] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
     // ---- Subscriptions ----
     [Subscription] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
+    [SubscriptionHandle] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
+    [SubscriberStats] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
     [SubscriptionId] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
     [SubscriptionState] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
     [SubscriptionScope] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);

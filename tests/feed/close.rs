@@ -169,3 +169,44 @@ impl Wake for Tells {
         self.0.send(()).unwrap();
     }
 }
+
+#[test]
+fn the_end_of_a_feed_can_be_waited_for() {
+    let _watchdog = watchdog();
+    let feed = Feed::<u8>::new();
+    let mut early = feed.closed();
+    assert!(!early.wait_timeout(std::time::Duration::from_millis(1)));
+    let threads: Vec<_> = (0..3)
+        .map(|_| {
+            let closed = feed.closed();
+            thread::spawn(move || closed.wait())
+        })
+        .collect();
+    let other = feed.clone();
+    drop(feed);
+    assert!(threads.iter().all(|thread| !thread.is_finished()));
+    // It counts as no handle: the end of the last one is the end of the feed.
+    drop(other);
+    threads.into_iter().for_each(join);
+    assert!(early.wait_timeout(PATIENCE));
+
+    let feed = Feed::<u8>::new();
+    feed.close();
+    feed.closed().wait();
+    let waker = Waker::noop();
+    let closed = std::pin::pin!(feed.closed());
+    assert!(closed.poll(&mut Context::from_waker(waker)).is_ready());
+}
+
+#[test]
+fn a_feed_that_is_closed_while_a_thread_begins_to_wait_wakes_it() {
+    let _watchdog = watchdog();
+    for _ in 0..500 {
+        let feed = Feed::<u8>::new();
+        let closing = feed.clone();
+        let closer = thread::spawn(move || closing.close());
+        feed.closed().wait();
+        assert!(feed.is_closed());
+        join(closer);
+    }
+}

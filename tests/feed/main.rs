@@ -26,6 +26,7 @@ mod reentrancy;
 #[cfg(feature = "async")]
 mod sending_async;
 mod sole_sender;
+mod subscriptions;
 #[cfg(feature = "async")]
 mod turns;
 mod types;

@@ -231,3 +231,25 @@ fn a_ring_that_is_lent_out_to_threads_can_be_an_exclusive_one() {
     assert_eq!(ring.send(100), 100);
     assert_eq!(reader.recv(), Ok(100));
 }
+
+#[test]
+fn the_end_of_a_ring_can_be_waited_for() {
+    let _watchdog = watchdog();
+    with_each_sender!(4, |ring| {
+        let handle = ring.handle();
+        let closed = handle.closed();
+        let waiter = thread::spawn(move || closed.wait());
+        ring.send(1);
+        assert!(!handle.closed().wait_timeout(Duration::from_millis(1)));
+        drop(ring);
+        join(waiter);
+        handle.closed().wait();
+    });
+    for _ in 0..500 {
+        let ring = RingFeed::<u8>::new(1).unwrap();
+        let closing = ring.clone();
+        let closer = thread::spawn(move || closing.close());
+        ring.closed().wait();
+        join(closer);
+    }
+}

@@ -1,5 +1,7 @@
 //! The positions of readers, and readers that begin at a position.
 
+use std::thread;
+
 use fanfeed::{PositionError, RecvError, RingFeed, TryRecvError, ring};
 
 use crate::common::{eventually, join, watchdog};
@@ -259,5 +261,74 @@ fn the_ring_tells_where_its_readers_are() {
         assert_eq!(ring.handle().readers().len(), 1);
         ring.close();
         assert!(ring.readers().is_empty());
+    });
+}
+
+#[test]
+fn readers_tell_what_they_missed_and_what_they_do_when_they_fall_behind() {
+    with_each_sender!(8, |ring| {
+        let _readers = OVERFLOWS.map(|overflow| ring.subscriber().overflow(overflow).subscribe());
+        let listed = |ring: &ring::Handle<u64>| {
+            let readers = ring.readers();
+            let figures = readers.iter().map(|one| (one.overflow(), one.missed()));
+            figures.collect::<Vec<_>>()
+        };
+        let handle = ring.handle();
+        assert_eq!(listed(&handle), OVERFLOWS.map(|overflow| (overflow, 0)));
+        ring.send_batch(0..8);
+        // The blocking reader leaves, and the ring goes on.
+        let [strict, _lossy, _fragile] = _readers;
+        drop(strict);
+        ring.send_batch(8..16);
+        let readers = listed(&handle);
+        assert_eq!(readers.len(), 1, "{readers:?}");
+        let (overflow, missed) = readers[0];
+        assert!(
+            overflow == ring::Overflow::DropOldest && (8..=9).contains(&missed),
+            "{missed}"
+        );
+    });
+}
+
+#[test]
+fn the_reader_that_holds_a_sender_shows_while_it_does() {
+    let _watchdog = watchdog();
+    with_each_sender!(8, |ring| {
+        let handle = ring.handle();
+        let mut first = handle.subscriber().name("first").subscribe();
+        let mut second = handle.subscriber().name("second").subscribe();
+        ring.send_batch(0..8);
+        // The second is further behind.
+        first.drain_up_to(4, |_| {}).unwrap();
+        let holder = || {
+            let readers = handle.readers().into_iter();
+            let holding = readers.filter(|reader| reader.blocked_now().is_some());
+            holding
+                .map(|reader| reader.name().unwrap().to_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(holder(), [""; 0]);
+        let sender = thread::spawn(move || {
+            ring.send_batch(8..20);
+            ring
+        });
+        eventually(|| holder() == ["second"]);
+        let before = second.stats();
+        eventually(|| second.stats().blocked_for > before.blocked_for);
+        assert_eq!(first.stats().blocked, 0);
+        // Now the first is in the way, whether the sender was woken in between or not.
+        second.drain(|_| {}).unwrap();
+        eventually(|| holder() == ["first"]);
+        let was_blocked_for = second.stats().blocked_for;
+        let before = first.stats();
+        eventually(|| first.stats().blocked_for > before.blocked_for);
+        assert_eq!(second.stats().blocked_for, was_blocked_for);
+        first.drain(|_| {}).unwrap();
+        eventually(|| {
+            let _ = (second.drain(|_| {}), first.drain(|_| {}));
+            sender.is_finished()
+        });
+        drop(join(sender));
+        assert_eq!(holder(), [""; 0]);
     });
 }

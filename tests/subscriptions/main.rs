@@ -8,6 +8,7 @@ mod child;
 mod deadline;
 
 mod backoff;
+mod handle;
 mod join;
 mod resubscribe;
 mod scope;
