@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use fanfeed_broker::Message;
 use fanfeed_broker::driver::{Sink, SinkError, Verdict};
-use rdkafka::consumer::BaseConsumer;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::OwnedMessage;
 
 use crate::inbound::contact::Contact;
@@ -108,11 +108,19 @@ struct Topic {
     denied: Option<String>,
 }
 
+/// INVARIANT: the consumer has paused it if, and only if, it is owned and has a stash, or records
+/// after the stash were passed over. Only [`Group::put_off`] pauses it. [`Group::retry`] resumes it
+/// when both are over, and so does the rebalance that takes it away.
 #[derive(Default)]
 struct Partition {
     ledger: Ledger,
     owned: bool,
+    /// The offset from which the consumer reads it in this ownership, if it is not the committed
+    /// one.
+    start: Option<i64>,
+    /// A record for which there was no room.
     stash: Option<OwnedMessage>,
+    /// Whether the consumer returned a record after the stash, which has to be read again.
     passed: bool,
     stored: Option<i64>,
     checked: Option<Instant>,
@@ -191,6 +199,7 @@ impl Groups {
         }
         group.topics.remove(topic);
         group.waiting.remove(topic);
+        group.consumer.context().joins.lock().remove(topic);
         let _ = group.subscribe();
     }
 

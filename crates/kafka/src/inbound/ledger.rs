@@ -2,6 +2,7 @@
 //! be committed.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// The delivered and uncommitted messages of a partition.
 ///
@@ -20,6 +21,9 @@ pub(crate) struct Ledger {
     next: Option<i64>,
     /// The first offset that is read in this ownership. Offsets before it are already committed.
     first: i64,
+    /// The records before `first` that are read in this ownership although they are not to be
+    /// delivered.
+    skipped: Range<i64>,
     /// The number of this ownership.
     epoch: u64,
 }
@@ -49,6 +53,7 @@ impl Ledger {
     /// handlers do not get them a second time.
     pub(crate) fn restart(&mut self) {
         self.next = None;
+        self.skipped = 0..0;
         self.epoch += 1;
     }
 
@@ -59,10 +64,17 @@ impl Ledger {
         self.entries.clear();
     }
 
-    /// Called when the partition is read from this offset on, and no message of it has been read.
-    pub(crate) fn begin(&mut self, offset: i64) {
-        self.first = offset;
-        self.next = Some(offset);
+    /// Called when the partition is read from `read` on and delivered from `offset` on, and no
+    /// message of it has been read.
+    pub(crate) fn begin(&mut self, read: i64, offset: i64) {
+        self.skipped = read..offset;
+        self.first = offset.max(read);
+        self.next = Some(self.first);
+    }
+
+    /// Whether a record is read although it is not to be delivered.
+    pub(crate) fn skips(&self, offset: i64) -> bool {
+        self.skipped.contains(&offset)
     }
 
     /// Returns the offset to read next, if it is known.
@@ -164,6 +176,19 @@ mod tests {
         assert_eq!(ledger.position(), Some(7));
         ledger.done(7, 0);
         assert_eq!(ledger.position(), Some(8));
+    }
+
+    #[test]
+    fn records_before_the_beginning_are_skipped_in_this_ownership_alone() {
+        let mut ledger = Ledger::default();
+        ledger.begin(3, 5);
+        let skips = |ledger: &Ledger| (2..6).filter(|offset| ledger.skips(*offset)).collect();
+        let skipped: Vec<i64> = skips(&ledger);
+        assert_eq!((skipped, ledger.position()), (vec![3, 4], Some(5)));
+        ledger.restart();
+        assert!(skips(&ledger).is_empty());
+        ledger.begin(7, 5);
+        assert_eq!(ledger.position(), Some(7), "nothing before 7 is read");
     }
 
     #[test]

@@ -122,6 +122,18 @@ struct Cursor {
     passed: bool,
 }
 
+impl Cursor {
+    /// Takes the partition away from the consumer.
+    fn leave(&mut self, consumer: &BaseConsumer<Reporter>, list: &TopicPartitionList) {
+        if self.paused {
+            // Otherwise it would still be paused when it is assigned again.
+            let _ = consumer.resume(list);
+        }
+        let _ = consumer.incremental_unassign(list);
+        *self = Cursor::default();
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Which {
     Live,
@@ -237,8 +249,7 @@ impl Plain {
         let mut list = TopicPartitionList::new();
         list.add_partition(topic, at as i32);
         if part.live.sinks.is_empty() && part.live.assigned {
-            part.live = Cursor::default();
-            let _ = self.live.incremental_unassign(&list);
+            part.live.leave(&self.live, &list);
         }
         if part.live.sinks.is_empty() {
             let next = |id: &u64| self.sinks.get(id).map(|reading| reading.next[at]);
@@ -259,11 +270,11 @@ impl Plain {
                 }
             }
         }
-        if part.behind.sinks.is_empty() && part.behind.assigned {
-            part.behind = Cursor::default();
-            if let Some(behind) = &self.behind {
-                let _ = behind.incremental_unassign(&list);
-            }
+        if part.behind.sinks.is_empty()
+            && part.behind.assigned
+            && let Some(behind) = &self.behind
+        {
+            part.behind.leave(behind, &list);
         }
     }
 

@@ -13,6 +13,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, DefaultProducerContext, Producer};
 use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::types::RDKafkaApiKey;
 
 /// librdkafka's mock cluster, in this process. Other processes can connect to it, too.
 pub(crate) struct Cluster {
@@ -49,6 +50,42 @@ impl Cluster {
 
     pub(crate) fn url(&self) -> String {
         format!("kafka://{}", self.servers().join(","))
+    }
+
+    /// Counts requests from now on.
+    pub(crate) fn count_requests(&self) {
+        // SAFETY: the mock cluster of a live client.
+        unsafe {
+            use rdkafka::bindings::{
+                rd_kafka_handle_mock_cluster, rd_kafka_mock_clear_requests,
+                rd_kafka_mock_start_request_tracking,
+            };
+            let mock = rd_kafka_handle_mock_cluster(self.holder.client().native_ptr());
+            rd_kafka_mock_start_request_tracking(mock);
+            rd_kafka_mock_clear_requests(mock);
+        }
+    }
+
+    /// How many fetches arrived since `count_requests`.
+    pub(crate) fn fetches(&self) -> usize {
+        // SAFETY: the mock cluster of a live client; the function returns as many valid requests as
+        // it says, in an array that is given back to it.
+        unsafe {
+            use rdkafka::bindings::{
+                rd_kafka_handle_mock_cluster, rd_kafka_mock_get_requests,
+                rd_kafka_mock_request_api_key, rd_kafka_mock_request_destroy_array,
+            };
+            let mock = rd_kafka_handle_mock_cluster(self.holder.client().native_ptr());
+            let mut count = 0;
+            let requests = rd_kafka_mock_get_requests(mock, &mut count);
+            let is_fetch = |at: &usize| {
+                let request = *requests.add(*at);
+                rd_kafka_mock_request_api_key(request) == RDKafkaApiKey::Fetch as i16
+            };
+            let fetches = (0..count).filter(is_fetch).count();
+            rd_kafka_mock_request_destroy_array(requests, count);
+            fetches
+        }
     }
 
     /// How many records a topic of so many partitions has.

@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use fanfeed_broker::{Broker, Event, Message, SubscribeError, SubscribeOptions, SubscriberExt};
+use fanfeed_broker::{
+    Broker, Context, Event, Message, Subscribe, SubscribeError, SubscribeOptions, SubscriberExt,
+};
 use fanfeed_testkit::numbers::under_load;
 use fanfeed_testkit::refusal::says;
 use fanfeed_testkit::{Tally, scenario, wait_until};
@@ -207,18 +209,104 @@ fn a_member_that_joins_before_it_commits_gets_no_older_messages() {
     let refusals = [RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS; 5_000];
     cluster.mock().request_errors(commits, &refusals);
     let tally = Arc::new(Tally::new(20));
+    cluster.count_requests();
     let joining = thread::spawn({
         let (reader, count) = (Arc::clone(&reader), count(&tally));
         move || reader.subscribe_group("k", "g", count).unwrap()
     });
-    // So that it reads the partition before it commits, as far as the time suffices.
-    thread::sleep(Duration::from_secs(1));
+    // So that it reads the partition before it commits. The second fetch comes after the first was
+    // answered.
+    wait_until("it reads the partition", || cluster.fetches() >= 2);
     cluster.mock().clear_request_errors(commits);
-    let _member = joining.join().unwrap();
+    let member = joining.join().unwrap();
+    member.ready(LONG).unwrap();
     publish(&writer, "k", 10..20);
     tally.wait_for(10, LONG);
     wait_until("their offsets are committed", || {
         cluster.committed("k", "g") == Some(20)
     });
     assert_eq!(tally.order(), (10..20).collect::<Vec<_>>());
+}
+
+/// Guards against a member that reads a partition from its beginning because another member has
+/// committed where it begins.
+#[test]
+fn a_member_whose_offsets_another_one_commits_gets_no_older_messages() {
+    use RDKafkaRespErr::RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS;
+    let cluster = Cluster::start(1);
+    cluster.topic("k", 2);
+    // Messages on both partitions.
+    let config = cluster
+        .config()
+        .record_key(|message| message.payload().to_vec());
+    let brokers = [(); 3].map(|()| connect(config.clone()));
+    let [writer, first, second] = &brokers;
+    publish(writer, "k", 0..20);
+    writer.flush(LONG).unwrap();
+    let commits = RDKafkaApiKey::OffsetCommit;
+    let refusals = [RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS; 5_000];
+    cluster.mock().request_errors(commits, &refusals);
+    let tally = Arc::new(Tally::new(40));
+    let join = |reader: &Arc<dyn Broker>| {
+        cluster.count_requests();
+        let (reader, count) = (Arc::clone(reader), count(&tally));
+        let joining = thread::spawn(move || reader.subscribe_group("k", "g", count).unwrap());
+        wait_until("it reads", || cluster.fetches() >= 2);
+        joining
+    };
+    let joining = [join(first), join(second)];
+    cluster.mock().clear_request_errors(commits);
+    let members = joining.map(|joining| joining.join().unwrap());
+    for member in &members {
+        member.ready(LONG).unwrap();
+    }
+    publish(writer, "k", 20..40);
+    tally.wait_for(20, LONG);
+    let seen = || tally.order();
+    wait_until("all new messages arrive", || {
+        (20..40).all(|n| seen().contains(&n))
+    });
+    assert!(seen().iter().all(|n| *n >= 20), "{:?}", seen());
+}
+
+/// Guards against a partition that stays paused because the subscription before had no room.
+#[test]
+fn a_subscription_reads_on_after_one_that_left_without_room() {
+    for in_group in [false, true] {
+        let cluster = Cluster::start(1);
+        cluster.topic("k", 1);
+        cluster.topic("other", 1);
+        let broker = cluster.connect();
+        let subscribe = |subscribe: Subscribe| {
+            let subscribe = match in_group {
+                true => subscribe.group("g"),
+                false => subscribe,
+            };
+            let subscription = broker.subscribe_with(subscribe).unwrap();
+            subscription.ready(LONG).unwrap();
+            subscription
+        };
+        let (other, tally) = (Arc::new(Tally::new(2)), Arc::new(Tally::new(20)));
+        // The group keeps its consumer because of it.
+        let _other = subscribe(Subscribe::new("other", count(&other)));
+        let wait = |_: &Message, context: &Context| {
+            context.token().wait_timeout(LONG);
+            Ok(())
+        };
+        let options = SubscribeOptions::new().buffer(4);
+        let stuck = subscribe(Subscribe::new("k", wait).options(options));
+        publish(&broker, "k", 0..20);
+        broker.flush(LONG).unwrap();
+        wait_until("its buffer is full", || broker.health().pending >= 3);
+        // The fetch that returns the first of these returns the rest of the others, if none before
+        // did. The consumer returns the second after them.
+        for n in 0..2 {
+            publish(&broker, "other", n..n + 1);
+            other.wait_for(n + 1, LONG);
+        }
+        stuck.unsubscribe();
+        let _next = subscribe(Subscribe::new("k", count(&tally)));
+        publish(&broker, "k", 0..20);
+        tally.wait_complete(LONG);
+    }
 }

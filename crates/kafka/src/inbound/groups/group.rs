@@ -64,18 +64,18 @@ impl Group {
     pub(super) fn obey(&mut self) {
         let changes = std::mem::take(&mut *self.consumer.context().changes.lock());
         for change in changes {
-            for (topic, partition) in &change.partitions {
+            for (topic, partition, start) in &change.partitions {
                 let Some(entry) = self.topics.get_mut(&**topic) else {
                     continue;
                 };
                 let state = entry.partitions.entry(*partition).or_default();
                 state.owned = change.gained;
+                state.start = *start;
                 state.stash = None;
                 state.passed = false;
                 state.stored = None;
                 state.ledger.restart();
                 if change.gained {
-                    let _ = self.consumer.resume(&one(topic, *partition));
                     continue;
                 }
                 // The new owner gets these messages.
@@ -104,6 +104,9 @@ impl Group {
         let state = entry.partitions.entry(partition).or_default();
         if state.stash.is_some() || state.passed {
             state.passed = true;
+            return;
+        }
+        if state.ledger.skips(offset) {
             return;
         }
         if let Some(expected) = state.ledger.next()
@@ -156,10 +159,10 @@ impl Group {
         let paused: Vec<i32> = paused.map(|(partition, _)| *partition).collect();
         let mut all = true;
         for partition in paused {
-            let stash = entry
-                .partitions
-                .get_mut(&partition)
-                .and_then(|state| state.stash.take());
+            let stash = entry.partitions.get_mut(&partition).and_then(|state| {
+                let stash = state.stash.take()?;
+                (!state.ledger.skips(stash.offset())).then_some(stash)
+            });
             if let Some(stash) = stash {
                 let offset = stash.offset();
                 let raw = raw(&stash);

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use fanfeed_broker::Start;
 use fanfeed_broker::driver::{LinkError, SinkError};
+use parking_lot::Mutex;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -29,7 +30,7 @@ pub(super) type Begins = Vec<(i32, i64)>;
 /// The offsets of a topic's partitions.
 struct Offsets {
     /// The partitions without a committed offset, with the offsets that they should have.
-    missing: TopicPartitionList,
+    missing: Begins,
     committed: Begins,
 }
 
@@ -46,10 +47,13 @@ pub(super) struct Join {
     pub(super) progress: Arc<Progress>,
 }
 
-/// The request of a join's thread to the receiving thread.
+/// What the thread of a join tells the receiving thread.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     wants_membership: AtomicBool,
+    /// The partitions that had no committed offset at the last look, and the offsets that they
+    /// should have.
+    missing: Mutex<Begins>,
 }
 
 // ORDERING: nothing else is read because of the flag, so Relaxed.
@@ -57,6 +61,13 @@ impl Progress {
     /// Whether the consumer has to subscribe to the topic before the join can go on. True once.
     pub(super) fn take_wants_membership(&self) -> bool {
         self.wants_membership.swap(false, Ordering::Relaxed)
+    }
+
+    /// Returns the offset from which a partition has to be read, if it has no committed one.
+    pub(super) fn start(&self, partition: i32) -> Option<i64> {
+        let missing = self.missing.lock();
+        let found = missing.iter().find(|(other, _)| *other == partition);
+        found.map(|(_, offset)| *offset)
     }
 }
 
@@ -89,16 +100,19 @@ impl Join {
         let mut has_committed = false;
         loop {
             let starts = contact.starts(consumer, topic, partitions, &self.start, cancel)?;
-            let error = match self.offsets(&starts) {
-                Ok(mut offsets) if offsets.missing.count() == 0 => {
+            let offsets = self.offsets(&starts);
+            if let Ok(offsets) = &offsets {
+                *progress.missing.lock() = offsets.missing.clone();
+            }
+            let error = match offsets {
+                Ok(mut offsets) if offsets.missing.is_empty() => {
                     let begins = &mut offsets.committed;
                     begins.retain(|(partition, _)| was_missing.contains(partition));
                     return Ok(offsets.committed);
                 }
                 Ok(Offsets { missing, .. }) => {
-                    let elements = missing.elements();
-                    was_missing.extend(elements.iter().map(|element| element.partition()));
-                    consumer.commit(&missing, CommitMode::Sync).err()
+                    was_missing.extend(missing.iter().map(|(partition, _)| *partition));
+                    self.commit(&missing).err()
                 }
                 Err(error) => Some(error),
             };
@@ -137,6 +151,14 @@ impl Join {
         )
     }
 
+    fn commit(&self, begins: &Begins) -> Result<(), KafkaError> {
+        let mut list = TopicPartitionList::new();
+        for (partition, offset) in begins {
+            list.add_partition_offset(&self.topic, *partition, Offset::Offset(*offset))?;
+        }
+        self.consumer.commit(&list, CommitMode::Sync)
+    }
+
     /// Asks for the committed offsets. `starts` are those that the partitions should have.
     fn offsets(&self, starts: &[i64]) -> Result<Offsets, KafkaError> {
         let topic = &self.topic;
@@ -148,7 +170,7 @@ impl Join {
             .consumer
             .committed_offsets(all, Duration::from_secs(2))?;
         let mut offsets = Offsets {
-            missing: TopicPartitionList::new(),
+            missing: Begins::new(),
             committed: Begins::new(),
         };
         for (at, start) in starts.iter().enumerate() {
@@ -157,12 +179,7 @@ impl Join {
             };
             element.error()?;
             match element.offset() {
-                Offset::Invalid => {
-                    let start = Offset::Offset(*start);
-                    offsets
-                        .missing
-                        .add_partition_offset(topic, at as i32, start)?;
-                }
+                Offset::Invalid => offsets.missing.push((at as i32, *start)),
                 Offset::Offset(offset) => offsets.committed.push((at as i32, offset)),
                 _ => {}
             }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use fanfeed_broker::driver::{LinkError, Sink, SinkError};
 use parking_lot::Mutex;
+use rdkafka::consumer::Consumer;
 
 use super::join::{Begins, Join, Progress};
 use super::member::Member;
@@ -47,18 +48,15 @@ impl Topic {
 }
 
 impl Topic {
-    /// Reads from these offsets on. If the consumer got the partitions before the offsets were
-    /// committed, it reads from their beginning.
+    /// Delivers the records from these offsets on. If the consumer got the partitions before the
+    /// offsets were committed, and another member committed them, it may read from earlier ones.
     fn begin_at(&mut self, begins: &Begins) {
         for (partition, offset) in begins {
             if let Some(state) = self.partitions.get_mut(partition)
                 && state.owned
                 && state.ledger.next().is_none()
             {
-                state.ledger.begin(*offset);
-                state.stash = None;
-                // So that the consumer is sent to this offset.
-                state.passed = true;
+                state.ledger.begin(state.start.unwrap_or(*offset), *offset);
             }
         }
     }
@@ -140,6 +138,7 @@ impl Groups {
         let config = &self.contact.config;
         let member = Member {
             reporter: self.contact.reporter.clone(),
+            joins: Mutex::default(),
             changes: Mutex::default(),
             denied: Mutex::default(),
         };
@@ -206,7 +205,16 @@ impl Groups {
             && let Some(entry) = group.topics.get_mut(topic)
             && !std::mem::replace(&mut entry.is_subscribed, true)
         {
-            group.subscribe().map_err(|error| refused(&error, topic))?;
+            let (topic, progress) = (Arc::clone(topic), Arc::clone(&joining.progress));
+            group
+                .consumer
+                .context()
+                .joins
+                .lock()
+                .insert(topic, progress);
+            group
+                .subscribe()
+                .map_err(|error| refused(&error, &joining.topic))?;
         }
         Ok(())
     }
@@ -235,6 +243,7 @@ impl Groups {
         {
             group.trouble.allow(&joining.topic, joining.denial);
             entry.joining = None;
+            group.consumer.context().joins.lock().remove(&joining.topic);
             entry.begin_at(&begins);
             entry.sinks.extend(joining.sinks);
             group.waiting.insert(joining.topic);
