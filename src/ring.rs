@@ -239,6 +239,32 @@ impl<T> RingFeed<T> {
         self.claimant.core().readers()
     }
 
+    /// The blocking reader that is furthest behind: the one that keeps the ring full when a send
+    /// finds no room. `None` if there is no blocking reader, or if that reader leaves at this
+    /// moment.
+    ///
+    /// A send that fails does not name the reader by itself, because that takes a lock and a count,
+    /// and programs repeat such sends. This looks at all readers.
+    ///
+    /// ```
+    /// use fanfeed::{RingFeed, TrySendError};
+    ///
+    /// let ring = RingFeed::new(2)?;
+    /// let mut screen = ring.subscriber().name("screen").subscribe();
+    /// let _audit = ring.subscriber().name("audit").subscribe();
+    /// ring.send_batch([1, 2]);
+    /// assert_eq!(screen.recv()?, 1);
+    ///
+    /// let refused = ring.try_send(3);
+    /// assert_eq!(refused, Err(TrySendError::Full(3)));
+    /// let reader = ring.slowest().unwrap();
+    /// assert_eq!((reader.name(), reader.lag()), (Some("audit"), 2));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn slowest(&self) -> Option<ReaderStats> {
+        self.claimant.core().slowest_reader()
+    }
+
     /// Ends the ring. All its subscriptions end without an error, blocked senders return, and
     /// nothing more can be sent. Readers can still take what was sent before. The ring's values are
     /// dropped when the last reader is dropped, or at once if there are no readers.
@@ -334,7 +360,8 @@ impl<T: Send + Sync> RingFeed<T> {
     /// # Errors
     ///
     /// [`TrySendError::Full`] if there is no room, because of a reader, or because of a sender that
-    /// has not filled its slot for a whole lap. [`TrySendError::Closed`] if the ring is closed.
+    /// has not filled its slot for a whole lap. [`slowest`](Self::slowest) tells which reader.
+    /// [`TrySendError::Closed`] if the ring is closed.
     #[inline]
     pub fn try_send(&self, value: T) -> Result<u64, TrySendError<T>> {
         self.claimant.try_send(value)

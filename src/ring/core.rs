@@ -345,8 +345,16 @@ impl<T> Core<T> {
         members
             .iter()
             .filter_map(Weak::upgrade)
-            .filter_map(|member| member.look())
+            .filter(|member| !member.has_ended())
+            .filter_map(|member| member.look_at_seat())
             .collect()
+    }
+
+    /// The blocking reader that is furthest behind.
+    pub(crate) fn slowest_reader(&self) -> Option<ReaderStats> {
+        let slowest = self.track.seats.slowest()?;
+        // It may be in the way although its subscription has ended: in the middle of a read.
+        self.member(slowest.seat)?.look_at_seat()
     }
 
     /// Called when a sender no longer waits for a reader.
@@ -389,7 +397,6 @@ impl<T> Core<T> {
     }
 
     /// The reader in this seat.
-    #[cfg(feature = "tracing")]
     fn member(&self, seat: usize) -> Option<Arc<Member<T>>> {
         self.registry.lock().members.get(seat)?.upgrade()
     }

@@ -106,6 +106,12 @@ impl<T> ExclusiveRingFeed<T> {
         self.core().readers()
     }
 
+    /// The blocking reader that is furthest behind: see
+    /// [`RingFeed::slowest`](crate::RingFeed::slowest).
+    pub fn slowest(&self) -> Option<ReaderStats> {
+        self.core().slowest_reader()
+    }
+
     /// Ends the ring. All its subscriptions end without an error, and nothing more can be sent.
     /// Readers can still take what was sent before. The ring's values are dropped when the last
     /// reader is dropped, or at once if there are no readers.
@@ -147,8 +153,8 @@ impl<T: Send + Sync> ExclusiveRingFeed<T> {
     ///
     /// # Errors
     ///
-    /// [`TrySendError::Full`] if a reader keeps the ring full, [`TrySendError::Closed`] if the ring
-    /// is closed.
+    /// [`TrySendError::Full`] if a reader keeps the ring full ([`slowest`](Self::slowest) tells
+    /// which), [`TrySendError::Closed`] if the ring is closed.
     #[inline]
     pub fn try_send(&mut self, value: T) -> Result<u64, TrySendError<T>> {
         self.writer.try_send(value)

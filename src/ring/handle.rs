@@ -29,6 +29,11 @@ impl<T> Handle<T> {
         Self { core }
     }
 
+    /// The most values that the ring holds.
+    pub fn capacity(&self) -> usize {
+        self.core.track.shape().capacity() as usize
+    }
+
     /// The number of subscriptions that have not ended.
     pub fn subscriber_count(&self) -> usize {
         self.core.count()
@@ -54,6 +59,12 @@ impl<T> Handle<T> {
     /// ```
     pub fn closed(&self) -> Closed {
         self.core.closed()
+    }
+
+    /// The blocking reader that is furthest behind: see
+    /// [`RingFeed::slowest`](crate::RingFeed::slowest).
+    pub fn slowest(&self) -> Option<ReaderStats> {
+        self.core.slowest_reader()
     }
 
     /// Whether the ring has ended.

@@ -288,11 +288,16 @@ impl<T> Member<T> {
         self.core.give_back(self.number(), was_lossy);
     }
 
-    /// The position of the reader, unless its subscription has ended.
-    pub(crate) fn look(&self) -> Option<ReaderStats> {
+    /// Whether the subscription has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.state.is_ended()
+    }
+
+    /// The position and the figures of the reader, unless it is gone.
+    pub(crate) fn look_at_seat(&self) -> Option<ReaderStats> {
         // The seat belongs to the member while this lock is held.
         let _seated = self.last.lock();
-        (!self.state.is_ended() && !self.is_gone()).then(|| {
+        (!self.is_gone()).then(|| {
             let counts = self.seat().counts();
             let progress = self.seat().progress();
             ReaderStats {

@@ -332,3 +332,32 @@ fn the_reader_that_holds_a_sender_shows_while_it_does() {
         assert_eq!(holder(), [""; 0]);
     });
 }
+
+#[test]
+fn the_slowest_blocking_reader_can_be_asked_for() {
+    with_each_sender!(4, |ring| {
+        assert!(ring.slowest().is_none());
+        let _lossy = lossy_reader(&ring.handle());
+        assert!(ring.slowest().is_none());
+        let mut one = ring.subscriber().name("one").subscribe();
+        let mut other = ring.subscriber().name("other").subscribe();
+        ring.send_batch(0..4);
+        one.drain_up_to(1, |_| {}).unwrap();
+        let handle = ring.handle();
+        let slowest = || {
+            let reader = handle.slowest().unwrap();
+            (reader.name().unwrap().to_owned(), reader.lag())
+        };
+        assert_eq!(slowest(), ("other".to_owned(), 4));
+        // Inside a read, it is in the way even if it was unsubscribed.
+        let subscription = other.subscription().handle();
+        let read = other.drain_up_to(1, |_| {
+            subscription.unsubscribe();
+            assert_eq!(slowest().0, "other");
+        });
+        assert!(read.is_ok());
+        assert_eq!(slowest(), ("one".to_owned(), 3));
+        drop(one);
+        assert!(handle.slowest().is_none());
+    });
+}
