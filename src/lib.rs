@@ -183,7 +183,8 @@
 //! | feature | adds |
 //! |---|---|
 //! | `async` | [`Receiver`] and [`ring::Receiver`] are `Stream`s and have `recv_async`; `tokio::sync::mpsc` senders can be subscribed; `Feed::send_async`, `RingFeed::send_async` |
-//! | `tracing` | events for what happens off the fast path: failed subscriptions, closed feeds, and sends that are blocked for more than a second ([`SubscriberBuilder::warn_after`], [`ring::Builder::warn_after`]) |
+//! | `tracing` | events for what happens off the fast path: failed subscriptions, closed feeds, and sends that are blocked for more than a second (`SubscriberBuilder::warn_after`, `ring::Builder::warn_after`) |
+//! | `metrics` | `MetricsExporter`, which exports the figures of a feed or a ring by the facade `metrics` |
 //! | `serde` | `Serialize` and `Deserialize` for [`Stats`], [`SubscriptionId`], [`Overflow`], [`CarrierOverflow`], [`ring::Overflow`], [`ring::WaitStrategy`] |
 //!
 //! No feature is on by default. See [`docs`] for the internals, and for advice on latency-sensitive
@@ -229,6 +230,8 @@ mod publish;
 mod receive;
 pub mod ring;
 // Floor 4
+#[cfg(feature = "metrics")]
+mod meters;
 pub mod mux;
 // Above all floors; no module imports it
 pub mod docs;
@@ -251,6 +254,8 @@ pub use feed::{
 };
 #[cfg(feature = "async")]
 pub use feed::{RecvAsync, SendAsync};
+#[cfg(feature = "metrics")]
+pub use meters::MetricsExporter;
 #[allow(deprecated)]
 pub use mux::TypeMux;
 pub use overflow::{CarrierOverflow, Overflow};

@@ -164,6 +164,13 @@ table! {
 #[cfg(not(feature = "async"))]
 const FUTURES: &[&str] = &[];
 
+#[cfg(feature = "metrics")]
+table! { EXPORTERS:
+    [MetricsExporter] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
+}
+#[cfg(not(feature = "metrics"))]
+const EXPORTERS: &[&str] = &[];
+
 /// The public traits, which have no markers.
 const TRAITS: [&str; 5] = [
     "Carrier",
@@ -180,8 +187,10 @@ fn exported(module: &str, prefix: &str) -> BTreeSet<String> {
         let Some((before, list)) = statement.split_once("pub use ") else {
             continue;
         };
-        let is_async = before.contains("#[cfg(feature = \"async\")]");
-        if is_async && !cfg!(feature = "async") || before.contains("#[doc(hidden)]") {
+        let needs = |feature| before.contains(&format!("#[cfg(feature = \"{feature}\")]"));
+        let is_missing = needs("async") && !cfg!(feature = "async")
+            || needs("metrics") && !cfg!(feature = "metrics");
+        if is_missing || before.contains("#[doc(hidden)]") {
             continue;
         }
         let words = list.split(|character: char| !character.is_alphanumeric() && character != '_');
@@ -196,6 +205,7 @@ fn the_markers_of_every_public_type_are_stated() {
     let stated: BTreeSet<_> = TYPES
         .iter()
         .chain(FUTURES)
+        .chain(EXPORTERS)
         .map(|name| name.split('<').next().unwrap().trim())
         .chain(TRAITS)
         .map(str::to_owned)

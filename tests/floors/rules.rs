@@ -20,6 +20,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("receive", 3),
     ("feed", 3),
     ("ring", 3),
+    ("meters", 4),
     ("mux", 4),
     ("docs", 5),
 ];

@@ -1,0 +1,240 @@
+//! Floor 4: the figures of feeds and rings, exported by the facade `metrics`.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+use std::sync::Arc;
+
+use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
+
+use crate::feed::Feed;
+use crate::ring;
+use crate::subscription::{Stats, SubscriptionId};
+
+const DELIVERED: &str = "fanfeed_delivered_total";
+const DROPPED: &str = "fanfeed_dropped_total";
+const BLOCKED: &str = "fanfeed_blocked_sends_total";
+const BLOCKED_FOR: &str = "fanfeed_blocked_milliseconds_total";
+const SUBSCRIBERS: &str = "fanfeed_subscribers";
+const DEPTH: &str = "fanfeed_depth";
+const CAPACITY: &str = "fanfeed_capacity";
+const BLOCKED_NOW: &str = "fanfeed_blocked_now_seconds";
+
+/// Exports the figures of a feed or a ring by the facade [`metrics`]. Each feed, and each ring, has
+/// an exporter of its own.
+///
+/// Nothing is exported until [`export_feed`](Self::export_feed) or
+/// [`export_ring`](Self::export_ring) is called, so sends pay nothing. Call it at intervals: every
+/// few seconds, or before the metrics are scraped.
+///
+/// All metrics have the label `feed`, with the name that the exporter was made with. All but
+/// `fanfeed_subscribers` have the label `subscriber`, with the name of the subscription. The
+/// figures of subscribers of the same name are added up, and so are those of subscribers without a
+/// name, under `unnamed`. So the number of time series stays bounded if the number of names does.
+///
+/// | metric | kind | value |
+/// |---|---|---|
+/// | `fanfeed_delivered_total` | counter | values that were put on the channel or passed to the closure; for a reader of a ring, values that were sent to it and not missed ([`Stats::delivered`]) |
+/// | `fanfeed_dropped_total` | counter | values that were missed ([`Stats::dropped`]) |
+/// | `fanfeed_blocked_sends_total` | counter | sends that had to wait ([`Stats::blocked`]) |
+/// | `fanfeed_blocked_milliseconds_total` | counter | how long they have waited in all, in milliseconds, including the waits under way ([`Stats::blocked_for`]) |
+/// | `fanfeed_subscribers` | gauge | subscriptions that have not ended |
+/// | `fanfeed_depth` | gauge | values in the channel, if it can tell; for a reader of a ring, its lag |
+/// | `fanfeed_capacity` | gauge | the most values that the channel, or the ring, holds, if it is bounded and can tell |
+/// | `fanfeed_blocked_now_seconds` | gauge | how long the send that has waited longest has been waiting, in seconds; 0 if none waits. The greatest value among subscribers of the same name |
+///
+/// What was counted between the last export and the end of a subscription is not exported.
+///
+/// ```
+/// use fanfeed::{Feed, MetricsExporter};
+///
+/// let feed = Feed::new();
+/// let _audit = feed.subscriber().name("audit").channel()?;
+/// let mut exporter = MetricsExporter::new("prices");
+/// feed.send(101);
+/// // `fanfeed_delivered_total{feed="prices", subscriber="audit"}` grows by 1.
+/// exporter.export_feed(&feed);
+/// # Ok::<(), fanfeed::CapacityError>(())
+/// ```
+pub struct MetricsExporter {
+    feed: Arc<str>,
+    /// What was exported of each subscription that had not ended at the last export.
+    exported: HashMap<SubscriptionId, Stats>,
+    /// The names whose gauges were set by the last export.
+    names: BTreeSet<Arc<str>>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Gauges {
+    depth: Option<usize>,
+    capacity: Option<usize>,
+    blocked_now: f64,
+}
+
+impl Gauges {
+    const GONE: Self = Self {
+        depth: Some(0),
+        capacity: Some(0),
+        blocked_now: 0.0,
+    };
+}
+
+/// What is exported of one subscriber.
+struct Subscriber {
+    id: SubscriptionId,
+    name: Option<Arc<str>>,
+    capacity: Option<usize>,
+    stats: Stats,
+}
+
+impl MetricsExporter {
+    /// Creates an exporter. `feed` is the value of the label `feed`. It also describes the metrics
+    /// to the recorder that is installed now.
+    pub fn new(feed: impl Into<Arc<str>>) -> Self {
+        for (name, text) in [
+            (DELIVERED, "Values that reached the subscriber."),
+            (DROPPED, "Values that the subscriber missed."),
+            (BLOCKED, "Sends that had to wait for the subscriber."),
+        ] {
+            describe_counter!(name, Unit::Count, text);
+        }
+        describe_counter!(
+            BLOCKED_FOR,
+            Unit::Milliseconds,
+            "How long sends have waited for the subscriber."
+        );
+        for (name, text) in [
+            (SUBSCRIBERS, "Subscriptions that have not ended."),
+            (DEPTH, "Values that the subscriber has not received yet."),
+            (
+                CAPACITY,
+                "The most values that the subscriber's channel holds.",
+            ),
+        ] {
+            describe_gauge!(name, Unit::Count, text);
+        }
+        describe_gauge!(
+            BLOCKED_NOW,
+            Unit::Seconds,
+            "How long the send that has waited longest for the subscriber has been waiting."
+        );
+        Self {
+            feed: feed.into(),
+            exported: HashMap::new(),
+            names: BTreeSet::new(),
+        }
+    }
+
+    /// Exports the figures of all subscribers of the feed, as
+    /// [`Feed::subscriptions`](crate::Feed::subscriptions) lists them.
+    ///
+    /// # Panics
+    ///
+    /// If the recorder panics.
+    pub fn export_feed<T: Send + 'static>(&mut self, feed: &Feed<T>) {
+        let subscribers = feed.subscriptions().into_iter().map(|one| Subscriber {
+            id: one.id,
+            name: one.name,
+            capacity: one.capacity,
+            stats: one.stats,
+        });
+        self.export(subscribers.collect());
+    }
+
+    /// Exports the figures of all readers of the ring, as
+    /// [`ring::Handle::readers`](crate::ring::Handle::readers) lists them.
+    ///
+    /// # Panics
+    ///
+    /// If the recorder panics.
+    ///
+    /// ```
+    /// use fanfeed::{ExclusiveRingFeed, MetricsExporter};
+    ///
+    /// let mut ring = ExclusiveRingFeed::new(64)?;
+    /// let _screen = ring.subscriber().name("screen").subscribe();
+    /// let handle = ring.handle();
+    /// let mut exporter = MetricsExporter::new("quotes");
+    /// ring.send(7);
+    /// exporter.export_ring(&handle);
+    /// # Ok::<(), fanfeed::CapacityError>(())
+    /// ```
+    pub fn export_ring<T>(&mut self, ring: &ring::Handle<T>) {
+        let capacity = Some(ring.capacity());
+        let subscribers = ring.readers().into_iter().map(|one| Subscriber {
+            id: one.id(),
+            name: one.name().map(Arc::from),
+            capacity,
+            stats: one.stats(),
+        });
+        self.export(subscribers.collect());
+    }
+
+    fn export(&mut self, subscribers: Vec<Subscriber>) {
+        let feed = &self.feed;
+        gauge!(SUBSCRIBERS, "feed" => Arc::clone(feed)).set(subscribers.len() as f64);
+        let mut exported = HashMap::with_capacity(subscribers.len());
+        let mut named: BTreeMap<Arc<str>, Gauges> = BTreeMap::new();
+        for one in subscribers {
+            let name = one.name.unwrap_or_else(|| Arc::from("unnamed"));
+            let before = self.exported.get(&one.id).copied().unwrap_or_default();
+            let now = one.stats;
+            for (metric, before, now) in [
+                (DELIVERED, before.delivered, now.delivered),
+                (DROPPED, before.dropped, now.dropped),
+                (BLOCKED, before.blocked, now.blocked),
+                (BLOCKED_FOR, milliseconds(before), milliseconds(now)),
+            ] {
+                // While sends run, a figure can be a moment behind another one.
+                let more = now.saturating_sub(before);
+                counter!(metric, "feed" => Arc::clone(feed), "subscriber" => Arc::clone(&name))
+                    .increment(more);
+            }
+            exported.insert(one.id, now);
+            let gauges = named.entry(name).or_default();
+            gauges.depth = sum(gauges.depth, now.depth);
+            gauges.capacity = sum(gauges.capacity, one.capacity);
+            let blocked_now = now.blocked_now.unwrap_or_default().as_secs_f64();
+            gauges.blocked_now = gauges.blocked_now.max(blocked_now);
+        }
+        let names = named.keys().cloned().collect();
+        // The gauges of a name that is gone are set to 0, once.
+        for name in std::mem::replace(&mut self.names, names) {
+            named.entry(name).or_insert(Gauges::GONE);
+        }
+        for (name, gauges) in named {
+            let set = |metric, value| {
+                gauge!(metric, "feed" => Arc::clone(feed), "subscriber" => Arc::clone(&name))
+                    .set(value);
+            };
+            for (metric, value) in [(DEPTH, gauges.depth), (CAPACITY, gauges.capacity)] {
+                if let Some(value) = value {
+                    set(metric, value as f64);
+                }
+            }
+            set(BLOCKED_NOW, gauges.blocked_now);
+        }
+        self.exported = exported;
+    }
+}
+
+/// The time that sends have waited. Counters are integers; no part of a millisecond is lost,
+/// because the difference of two totals is exported.
+fn milliseconds(stats: Stats) -> u64 {
+    u64::try_from(stats.blocked_for.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The sum of what is known.
+fn sum(one: Option<usize>, other: Option<usize>) -> Option<usize> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.saturating_add(other)),
+        (one, other) => one.or(other),
+    }
+}
+
+impl fmt::Debug for MetricsExporter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MetricsExporter")
+            .field("feed", &self.feed)
+            .finish_non_exhaustive()
+    }
+}
