@@ -1,6 +1,6 @@
 //! Synchronous and asynchronous subscribers on one feed, and a send that blocks no thread.
 //!
-//! `cargo run --example sync_async --features async`
+//! `cargo run --example sync_async --features tokio`
 
 use std::thread;
 

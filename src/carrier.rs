@@ -1,5 +1,8 @@
 //! Floor 3: the trait that a channel implements to be subscribed to a feed.
 
+#[cfg(feature = "tokio")]
+mod tokio;
+
 use std::task::Waker;
 
 use crate::error::TrySendError;
@@ -19,9 +22,10 @@ pub enum Room {
 /// The sending half of a channel that can be subscribed to a [`Feed`](crate::Feed).
 ///
 /// It is implemented for [`crossbeam_channel::Sender`], [`std::sync::mpsc::Sender`] and
-/// [`SyncSender`](std::sync::mpsc::SyncSender), and with feature `async` for
-/// `tokio::sync::mpsc::Sender`. Implement it to subscribe any other channel. Only
-/// [`try_send`](Self::try_send) is required.
+/// [`SyncSender`](std::sync::mpsc::SyncSender), and with feature `tokio` for the senders of tokio's
+/// `mpsc`, `broadcast` and `watch` channels. Implement it to subscribe any other channel. Only
+/// [`try_send`](Self::try_send) is required. [`docs::carriers`](crate::docs::carriers) has carriers
+/// for flume and async-channel.
 ///
 /// A channel of capacity 0 takes a value only while its receiver is there. On a crossbeam channel
 /// of capacity 0, a blocked [`Feed::send`](crate::Feed::send) waits in the channel itself, so any

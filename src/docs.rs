@@ -1,5 +1,8 @@
-//! Longer explanations: the internals, what checks them, advice for latency-sensitive threads, and
-//! the names of other libraries.
+//! Longer explanations: the internals, what checks them, advice for latency-sensitive threads, the
+//! names of other libraries, and patterns.
+
+#[doc = include_str!("docs/carriers.md")]
+pub mod carriers {}
 
 #[doc = include_str!("docs/internals.md")]
 pub mod internals {}

@@ -29,7 +29,7 @@ mod sole;
 mod stream;
 mod subscribers;
 mod taking;
-#[cfg(feature = "async")]
+#[cfg(feature = "tokio")]
 mod tokio_carrier;
 mod undelivered;
 

@@ -68,7 +68,7 @@
 //! | the fastest channel behind a feed, counted misses, batches | [`Feed::channel`] |
 //! | a receiver in a `select!`, or several receivers on one channel | [`Feed::subscribe`] with a crossbeam sender; only [`Stats`] counts what it misses |
 //! | to run something on the sending thread | [`Feed::subscribe_fn`] |
-//! | a task that awaits | a channel of either kind, or tokio's, with feature `async` |
+//! | a task that awaits | a channel of either kind with feature `async`, or tokio's with feature `tokio` |
 //! | a producer with its own thread | [`Subscription::spawn`] |
 //! | many subscriptions as one, ended by the first that fails | [`Subscription::join`] |
 //! | to end all subscriptions of a component together | [`SubscriptionScope`] |
@@ -182,7 +182,8 @@
 //!
 //! | feature | adds |
 //! |---|---|
-//! | `async` | [`Receiver`] and [`ring::Receiver`] are `Stream`s and have `recv_async`; `tokio::sync::mpsc` senders can be subscribed; `Feed::send_async`, `RingFeed::send_async` |
+//! | `async` | [`Receiver`] and [`ring::Receiver`] are `Stream`s and have `recv_async`; `Feed::send_async`, `RingFeed::send_async`; needs no runtime |
+//! | `tokio` | the senders of `tokio::sync::{mpsc, broadcast, watch}` can be subscribed; implies `async` |
 //! | `tracing` | events for what happens off the fast path: failed subscriptions, closed feeds, and sends that are blocked for more than a second (`SubscriberBuilder::warn_after`, `ring::Builder::warn_after`) |
 //! | `metrics` | `MetricsExporter`, which exports the figures of a feed or a ring by the facade `metrics` |
 //! | `serde` | `Serialize` and `Deserialize` for [`Stats`], [`SubscriptionId`], [`Overflow`], [`CarrierOverflow`], [`ring::Overflow`], [`ring::WaitStrategy`] |

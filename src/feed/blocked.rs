@@ -226,7 +226,7 @@ fn crossbeam_sender<'a, T: 'static>(
         Port::Crossbeam(sender) => Some(sender),
         // If it panics here, it panics again when the send listens next, and that panic is handled.
         Port::Carrier(carrier) => catch(|| carrier.as_crossbeam()).ok()?,
-        #[cfg(feature = "async")]
+        #[cfg(feature = "tokio")]
         Port::Tokio(_) => None,
         Port::Own(_) | Port::Closure(_) => None,
     }

@@ -208,12 +208,12 @@ impl<T: Send + 'static> SubscriberBuilder<'_, T> {
     }
 }
 
-#[cfg(not(feature = "async"))]
+#[cfg(not(feature = "tokio"))]
 fn foreign<T, C: Carrier<T> + 'static>(carrier: C) -> Port<T> {
     Port::Carrier(Box::new(carrier))
 }
 
-#[cfg(feature = "async")]
+#[cfg(feature = "tokio")]
 fn foreign<T: Send + 'static, C: Carrier<T> + 'static>(carrier: C) -> Port<T> {
     match super::tokio_carrier::TokioCarrier::wrap(carrier) {
         Ok(tokio) => Port::Tokio(Box::new(tokio)),

@@ -10,7 +10,7 @@ use super::record::Section;
 use super::refusal::{End, Refusal};
 use super::slots::Share;
 use super::subscribers::SubscriberStats;
-#[cfg(feature = "async")]
+#[cfg(feature = "tokio")]
 use super::tokio_carrier::TokioCarrier;
 use crate::carrier::{Carrier, Sealed};
 use crate::error::{SubscriptionError, TrySendError};
@@ -32,7 +32,7 @@ pub(crate) enum Port<T> {
     /// A crossbeam channel, called directly.
     Crossbeam(crossbeam_channel::Sender<T>),
     /// A bounded tokio channel.
-    #[cfg(feature = "async")]
+    #[cfg(feature = "tokio")]
     Tokio(Box<TokioCarrier<T>>),
     /// Any other channel.
     Carrier(Box<dyn Carrier<T>>),
@@ -50,7 +50,7 @@ impl<T> Port<T> {
             Self::Carrier(carrier) => carrier.runs_code_when_dropped(Sealed),
             // Values, a closure's captures, the waker of a task.
             Self::Own(_) | Self::Closure(_) => true,
-            #[cfg(feature = "async")]
+            #[cfg(feature = "tokio")]
             Self::Tokio(_) => true,
         }
     }
@@ -503,9 +503,9 @@ impl<T: Send + 'static> Entry<T> {
                 .map(|()| false),
             // As in `offer_crossbeam`. An own channel reports by itself that it is closed.
             Port::Carrier(_) if self.is_cut() => Err(Refusal::Closed(value)),
-            #[cfg(feature = "async")]
+            #[cfg(feature = "tokio")]
             Port::Tokio(_) if self.is_cut() => Err(Refusal::Closed(value)),
-            #[cfg(feature = "async")]
+            #[cfg(feature = "tokio")]
             Port::Tokio(carrier) => {
                 self.offer_foreign(by.lane(), carrier.try_send(value, &self.blocked_sends))
             }
@@ -593,7 +593,7 @@ impl<T: Send + 'static> Entry<T> {
             let looked = self.enter_gate().map(|gate| {
                 catch(|| match gate.port() {
                     Port::Crossbeam(sender) => (Some(sender.len()), sender.capacity()),
-                    #[cfg(feature = "async")]
+                    #[cfg(feature = "tokio")]
                     Port::Tokio(carrier) => (carrier.depth(), carrier.capacity()),
                     Port::Carrier(carrier) => (carrier.depth(), carrier.capacity()),
                     Port::Own(_) => (None, None),

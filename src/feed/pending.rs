@@ -235,7 +235,7 @@ impl<T> Pending<T> {
         self.entry
             .blocked_sends()
             .leave(&mut self.ticket, is_room_left);
-        #[cfg(feature = "async")]
+        #[cfg(feature = "tokio")]
         if self.waits
             && self.entry.queue().is_none()
             && let Some(gate) = self.entry.enter_gate()
@@ -326,7 +326,7 @@ impl<T: Send + 'static> Pending<T> {
                 listening.crossbeam += 1;
                 None
             }
-            #[cfg(feature = "async")]
+            #[cfg(feature = "tokio")]
             (Port::Tokio(carrier), _) => match carrier.poll_room(entry.blocked_sends()) {
                 // The subscription's line wakes it.
                 Room::Waking => None,

@@ -1,4 +1,4 @@
-//! Tokio's senders as carriers.
+//! The line of sends that wait for room in a bounded tokio channel.
 
 use std::any::Any;
 use std::future::Future;
@@ -6,37 +6,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
-use tokio::sync::mpsc::error::{SendError, TrySendError as TokioTrySendError};
-use tokio::sync::mpsc::{OwnedPermit, Sender, UnboundedSender};
+use tokio::sync::mpsc::error::SendError;
+use tokio::sync::mpsc::{OwnedPermit, Sender};
 
 use crate::carrier::{Carrier, Room};
 use crate::error::TrySendError;
 use crate::sync::{AtomicBool, AtomicUsize, Mutex, OnceLock, Ordering};
 use crate::wait::WakerSet;
-
-impl<T: Send + 'static> Carrier<T> for Sender<T> {
-    fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
-        Self::try_send(self, value).map_err(|error| match error {
-            TokioTrySendError::Full(value) => TrySendError::Full(value),
-            TokioTrySendError::Closed(value) => TrySendError::Closed(value),
-        })
-    }
-
-    fn depth(&self) -> Option<usize> {
-        Some(self.max_capacity() - self.capacity())
-    }
-
-    fn capacity(&self) -> Option<usize> {
-        Some(self.max_capacity())
-    }
-}
-
-impl<T: Send + 'static> Carrier<T> for UnboundedSender<T> {
-    fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
-        self.send(value)
-            .map_err(|error| TrySendError::Closed(error.0))
-    }
-}
 
 type Reserve<T> = Pin<Box<dyn Future<Output = Result<OwnedPermit<T>, SendError<()>>> + Send>>;
 

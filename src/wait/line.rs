@@ -80,7 +80,7 @@ impl<T> Line<T> {
     }
 
     /// Whether no value is in the line or aside.
-    #[cfg(feature = "async")]
+    #[cfg(feature = "tokio")]
     pub(crate) fn is_unused(&self) -> bool {
         self.used == 0
     }

@@ -234,20 +234,20 @@ impl WakerSet {
     }
 
     /// Whether there has ever been a waiter.
-    #[cfg(feature = "async")]
+    #[cfg(feature = "tokio")]
     pub(crate) fn has_been_joined(&self) -> bool {
         self.shared.get().is_some()
     }
 
     /// Whether a waiter is in line, exactly.
-    #[cfg(feature = "async")]
+    #[cfg(feature = "tokio")]
     pub(crate) fn has_line(&self) -> bool {
         let line = |shared: &Arc<Shared>| shared.waiters.lock().line.len();
         self.shared.get().map_or(0, line) != 0
     }
 
     /// Whether no waiter is in line, and none was woken and has not left.
-    #[cfg(feature = "async")]
+    #[cfg(feature = "tokio")]
     pub(crate) fn is_empty(&self) -> bool {
         self.shared
             .get()
@@ -255,7 +255,7 @@ impl WakerSet {
     }
 
     /// A waker that wakes the first in line, for code that makes places and knows only wakers.
-    #[cfg(feature = "async")]
+    #[cfg(feature = "tokio")]
     pub(crate) fn first_waker(&self) -> Waker {
         Waker::from(Arc::new(First(Arc::clone(self.shared()))))
     }
@@ -508,10 +508,10 @@ impl std::task::Wake for Shared {
 }
 
 /// Wakes the first in line.
-#[cfg(feature = "async")]
+#[cfg(feature = "tokio")]
 struct First(Arc<Shared>);
 
-#[cfg(feature = "async")]
+#[cfg(feature = "tokio")]
 impl std::task::Wake for First {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();

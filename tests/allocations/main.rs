@@ -333,7 +333,7 @@ fn the_slots_of_a_channel_whose_receiver_is_dropped_in_a_delivery_go_after_it() 
     assert!(bytes < 10_000, "{bytes} bytes are left of {SLOTS} slots");
 }
 
-#[cfg(feature = "async")]
+#[cfg(feature = "tokio")]
 #[test]
 fn a_send_that_waits_for_one_subscriber_allocates_nothing() {
     // If this thread is held up for a millisecond, an alarm may be set in between.
@@ -341,7 +341,7 @@ fn a_send_that_waits_for_one_subscriber_allocates_nothing() {
     assert_eq!(least, Some(0), "a send that waits is all in its future");
 }
 
-#[cfg(feature = "async")]
+#[cfg(feature = "tokio")]
 fn allocations_of_two_that_wait() -> u64 {
     use std::future::Future;
     use std::pin::pin;
@@ -376,7 +376,7 @@ fn allocations_of_two_that_wait() -> u64 {
     allocated
 }
 
-#[cfg(feature = "async")]
+#[cfg(feature = "tokio")]
 #[test]
 fn a_pending_future_may_be_polled_for_ever() {
     use std::future::Future;

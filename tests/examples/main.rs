@@ -148,7 +148,7 @@ sum behind tokio's channel: 5050
 const ELSEWHERE: &[&str] = &["flights"];
 
 /// Examples that are built with a feature only, and whether it is on.
-const WITH_FEATURE: &[(&str, bool)] = &[("sync_async", cfg!(feature = "async"))];
+const WITH_FEATURE: &[(&str, bool)] = &[("sync_async", cfg!(feature = "tokio"))];
 
 #[test]
 fn every_example_is_tested() {

@@ -231,7 +231,9 @@ fn a_waker_that_panics_when_cloned_or_dropped_panics_in_the_task_that_polls() {
 
 #[cfg(feature = "async")]
 mod tasks {
-    use fanfeed::{ExclusiveRingFeed, Feed, RingFeed, TryRecvError};
+    #[cfg(feature = "tokio")]
+    use fanfeed::TryRecvError;
+    use fanfeed::{ExclusiveRingFeed, Feed, RingFeed};
     use futures_util::StreamExt;
     use std::sync::Arc;
     use std::sync::atomic::Ordering;
@@ -422,6 +424,7 @@ mod tasks {
         eventually(|| Arc::strong_count(&faults) == 2);
     }
 
+    #[cfg(feature = "tokio")]
     #[test]
     fn a_waker_may_come_back_to_what_it_was_given_to() {
         let _watchdog = watchdog();

@@ -27,6 +27,8 @@ mod reentrancy;
 mod sending_async;
 mod sole_sender;
 mod subscriptions;
+#[cfg(feature = "tokio")]
+mod tokio_carriers;
 #[cfg(feature = "async")]
 mod turns;
 mod types;
@@ -34,5 +36,5 @@ mod undelivered;
 mod unsubscribe;
 mod values;
 mod verbs;
-#[cfg(feature = "async")]
+#[cfg(feature = "tokio")]
 mod waiting;

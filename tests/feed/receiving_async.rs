@@ -60,6 +60,7 @@ async fn a_receive_that_is_dropped_loses_nothing() {
     assert_eq!(in_time(receiver.recv_async()).await, Err(RecvError::Closed));
 }
 
+#[cfg(feature = "tokio")]
 #[test]
 fn a_future_that_is_dropped_takes_its_waker_along() {
     let feed = Feed::new();

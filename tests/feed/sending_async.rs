@@ -12,6 +12,7 @@ use futures_util::{FutureExt, StreamExt};
 use crate::common::tasks::{counting_waker, in_time};
 use crate::common::{PATIENCE, Tally, eventually};
 
+#[cfg(feature = "tokio")]
 #[tokio::test]
 async fn a_send_waits_for_full_own_and_tokio_channels_and_for_foreign_ones() {
     let feed = Feed::new();
@@ -48,6 +49,7 @@ async fn a_send_waits_for_full_own_and_tokio_channels_and_for_foreign_ones() {
     }
 }
 
+#[cfg(feature = "tokio")]
 #[tokio::test]
 async fn a_blocking_send_waits_for_tokio_channels_too() {
     let feed = Feed::new();
@@ -143,6 +145,7 @@ async fn a_send_that_is_dropped_midway_stays_delivered_where_it_was() {
     assert_eq!(full.stats().delivered, 2);
 }
 
+#[cfg(feature = "tokio")]
 #[tokio::test]
 async fn a_send_to_a_full_tokio_channel_that_is_dropped_leaves_its_room_to_others() {
     let feed = Feed::new();
@@ -160,6 +163,7 @@ async fn a_send_to_a_full_tokio_channel_that_is_dropped_leaves_its_room_to_other
     assert_eq!(rx.recv().await, Some(3));
 }
 
+#[cfg(feature = "tokio")]
 #[tokio::test]
 async fn a_blocked_send_goes_on_when_the_subscription_ends() {
     let feed = Feed::new();
@@ -183,6 +187,7 @@ async fn a_blocked_send_goes_on_when_the_subscription_ends() {
     assert_eq!((rx.recv().await, rx.recv().await), (Some(1), None));
 }
 
+#[cfg(feature = "tokio")]
 #[tokio::test]
 async fn a_tokio_receiver_that_is_gone_ends_its_subscription() {
     let feed = Feed::new();
@@ -198,6 +203,7 @@ async fn a_tokio_receiver_that_is_gone_ends_its_subscription() {
     assert_eq!(feed.subscriber_count(), 0);
 }
 
+#[cfg(feature = "tokio")]
 #[tokio::test]
 async fn sends_from_many_tasks_and_threads_conserve_every_value() {
     const EACH: usize = 300;

@@ -201,7 +201,7 @@ fn a_blocked_send_gives_nothing_to_one_that_a_carrier_has_just_ended() {
 }
 
 /// Guards the same for a tokio sender, which is called in a way of its own.
-#[cfg(feature = "async")]
+#[cfg(feature = "tokio")]
 #[test]
 fn a_tokio_sender_that_is_ended_before_its_turn_gets_nothing() {
     for batch in [false, true] {
