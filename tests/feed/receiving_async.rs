@@ -60,7 +60,6 @@ async fn a_receive_that_is_dropped_loses_nothing() {
     assert_eq!(in_time(receiver.recv_async()).await, Err(RecvError::Closed));
 }
 
-#[cfg(feature = "tokio")]
 #[test]
 fn a_future_that_is_dropped_takes_its_waker_along() {
     let feed = Feed::new();
@@ -85,17 +84,19 @@ fn a_future_that_is_dropped_takes_its_waker_along() {
     eventually(|| Arc::strong_count(&count) == 2);
     let (sync, _sync) = std::sync::mpsc::sync_channel(0);
     let (met, _met) = crossbeam_channel::bounded(0);
+    #[cfg(feature = "tokio")]
     let (tokio, _tokio) = tokio::sync::mpsc::channel(1);
     let ring = fanfeed::RingFeed::new(1).unwrap();
     let _reader = ring.subscribe();
     drop(receiver);
-    for subscribe in [
-        &|| feed.subscribe(sync.clone()) as fanfeed::Subscription,
+    let subscribe_each: &[&dyn Fn() -> fanfeed::Subscription] = &[
+        &|| feed.subscribe(sync.clone()),
         &|| feed.subscribe(met.clone()),
+        #[cfg(feature = "tokio")]
         &|| feed.subscribe(tokio.clone()),
         &|| feed.subscribe(ring.clone()),
-    ] as [&dyn Fn() -> _; 4]
-    {
+    ];
+    for subscribe in subscribe_each {
         let _subscription = subscribe();
         let _ = feed.try_send(1);
         polled(&mut feed.send_async(2).map(|_| ()));

@@ -7,7 +7,9 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use fanfeed::{Carrier, Feed, Overflow, RecvError, TrySendError};
-use futures_util::{FutureExt, StreamExt};
+use futures_util::FutureExt;
+#[cfg(feature = "tokio")]
+use futures_util::StreamExt;
 
 use crate::common::tasks::{counting_waker, in_time};
 use crate::common::{PATIENCE, Tally, eventually};
