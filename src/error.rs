@@ -101,6 +101,21 @@ impl fmt::Display for FollowError {
 
 impl Error for FollowError {}
 
+/// A [`FeedSink`](crate::FeedSink) or its feed was closed before the item reached a subscriber.
+#[cfg(feature = "async")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FeedClosed(pub(crate) ());
+
+#[cfg(feature = "async")]
+impl fmt::Display for FeedClosed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the feed, or the sink on it, was closed before the item reached a subscriber")
+    }
+}
+
+#[cfg(feature = "async")]
+impl Error for FeedClosed {}
+
 /// Why a carrier did not take a value; it gives the value back.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum TrySendError<T> {

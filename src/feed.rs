@@ -12,6 +12,7 @@ mod delivery;
 mod directory;
 mod entry;
 mod gaps;
+mod handle;
 mod joint;
 mod lane;
 mod pending;
@@ -23,6 +24,8 @@ mod run;
 #[cfg(feature = "async")]
 mod send_async;
 mod shape;
+#[cfg(feature = "async")]
+mod sink;
 mod slots;
 mod sole;
 #[cfg(feature = "async")]
@@ -49,6 +52,7 @@ use crate::subscription::{Closed, Subscription};
 
 use self::core::Core;
 use delivery::Delivery;
+use handle::Handle;
 
 pub use builder::{OverflowPolicy, SubscriberBuilder};
 
@@ -59,7 +63,9 @@ pub use receiver::Receiver;
 #[cfg(feature = "async")]
 pub use send_async::SendAsync;
 #[cfg(feature = "async")]
-pub use stream::RecvAsync;
+pub use sink::FeedSink;
+#[cfg(feature = "async")]
+pub use stream::{RecvAsync, RecvMany};
 pub use subscribers::SubscriberStats;
 pub use undelivered::{Cause, Missed, Undelivered};
 
@@ -117,25 +123,12 @@ pub struct Feed<T> {
 impl<T> UnwindSafe for Feed<T> {}
 impl<T> RefUnwindSafe for Feed<T> {}
 
-/// Shared by the handles of a feed alone. The feed ends when it is dropped.
-struct Handle<T> {
-    core: Arc<Core<T>>,
-}
-
-impl<T> Drop for Handle<T> {
-    fn drop(&mut self) {
-        self.core.close();
-    }
-}
-
 impl<T> Feed<T> {
     /// Creates a feed without subscribers.
     pub fn new() -> Self {
         let core = Arc::new(Core::new());
         Self {
-            handle: Arc::new(Handle {
-                core: Arc::clone(&core),
-            }),
+            handle: Arc::new(Handle::new(Arc::clone(&core))),
             core,
         }
     }
@@ -296,9 +289,52 @@ impl<T: Clone + Send + 'static> Feed<T> {
     /// `try_recv`. ([`send`](Self::send), which blocks, meets both.)
     ///
     /// [`SendAsync`] says what happens to the value when the future is dropped.
+    ///
+    /// ```
+    /// # tokio_test(async {
+    /// let feed = fanfeed::Feed::new();
+    /// let mut receiver = feed.channel(1)?;
+    /// assert_eq!(feed.send_async("first").await, 1);
+    /// let second = feed.send_async("second"); // waits for room
+    /// let (sent, received) = tokio::join!(second, receiver.recv_async());
+    /// assert_eq!((sent, received), (1, Ok("first")));
+    /// # Ok(())
+    /// # });
+    /// # fn tokio_test(test: impl Future<Output = Result<(), fanfeed::CapacityError>>) {
+    /// #     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(test).unwrap();
+    /// # }
+    /// ```
     #[cfg(feature = "async")]
     pub fn send_async(&self, value: T) -> SendAsync<T> {
         SendAsync::new(Arc::clone(&self.core), value)
+    }
+
+    /// A [`Sink`](futures_sink::Sink) that sends its items on this feed, with
+    /// [backpressure](FeedSink). It is another handle of the feed.
+    ///
+    /// ```
+    /// use futures_util::{SinkExt, StreamExt, stream};
+    ///
+    /// # tokio_test(async {
+    /// let feed = fanfeed::Feed::new();
+    /// let receiver = feed.channel(2)?;
+    /// let mut sink = feed.sink();
+    /// drop(feed);
+    /// let sender = async {
+    ///     sink.send(1).await?;
+    ///     stream::iter(2..=5).map(Ok).forward(sink).await // closes the sink, the last handle
+    /// };
+    /// let (sent, received) = tokio::join!(sender, receiver.collect::<Vec<_>>());
+    /// assert_eq!((sent, received), (Ok(()), vec![1, 2, 3, 4, 5]));
+    /// # Ok(())
+    /// # });
+    /// # fn tokio_test(test: impl Future<Output = Result<(), fanfeed::CapacityError>>) {
+    /// #     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(test).unwrap();
+    /// # }
+    /// ```
+    #[cfg(feature = "async")]
+    pub fn sink(&self) -> FeedSink<T> {
+        FeedSink::new(Arc::clone(&self.handle))
     }
 
     /// Sends the values in order to all subscribers, waits for those that have no room, and returns
@@ -465,7 +501,7 @@ impl<T> WeakFeed<T> {
     pub fn upgrade(&self) -> Option<Feed<T>> {
         let handle = self.handle.upgrade()?;
         Some(Feed {
-            core: Arc::clone(&handle.core),
+            core: Arc::clone(handle.core()),
             handle,
         })
     }

@@ -152,8 +152,9 @@
 //! | [`SubscriptionScope`] | ends nothing |
 //! | [`Undelivered`] | the subscribers that missed the value never get it, the miss is not reported, and the value is not dropped |
 //! | `SendAsync` | the remaining subscribers never get the value; if it was next in line for room, the send behind it is woken a few milliseconds late |
+//! | `FeedSink` | as for `SendAsync` if it holds an item; its feed does not end by itself |
 //! | `ring::SendAsync` | the value is neither sent nor dropped; the send behind it is woken late, as above |
-//! | an iterator that borrows, `RecvAsync`, `ring::RecvAsync`, [`Closed`], [`CancelToken`], [`SubscriptionHandle`], [`ring::Handle`], [`ring::Cursor`], a weak handle, options | nothing |
+//! | an iterator that borrows, `RecvAsync`, `RecvMany`, `ring::RecvAsync`, `ring::RecvMany`, `ring::WaitAsync`, [`Closed`], [`CancelToken`], [`SubscriptionHandle`], [`ring::Handle`], [`ring::Cursor`], a weak handle, options | nothing |
 //!
 //! # Trade-offs
 //!
@@ -182,14 +183,14 @@
 //!
 //! | feature | adds |
 //! |---|---|
-//! | `async` | [`Receiver`] and [`ring::Receiver`] are `Stream`s and have `recv_async`; `Feed::send_async`, `RingFeed::send_async`; needs no runtime |
+//! | `async` | [`Receiver`] and [`ring::Receiver`] are `Stream`s and have `recv_async` and `recv_many`; `ring::Receiver::wait_async`; `Feed::send_async`, `RingFeed::send_async`; `Feed::sink`; needs no runtime |
 //! | `tokio` | the senders of `tokio::sync::{mpsc, broadcast, watch}` can be subscribed; implies `async` |
 //! | `tracing` | events for what happens off the fast path: failed subscriptions, closed feeds, and sends that are blocked for more than a second (`SubscriberBuilder::warn_after`, `ring::Builder::warn_after`) |
 //! | `metrics` | `MetricsExporter`, which exports the figures of a feed or a ring by the facade `metrics` |
 //! | `serde` | `Serialize` and `Deserialize` for [`Stats`], [`SubscriptionId`], [`Overflow`], [`CarrierOverflow`], [`ring::Overflow`], [`ring::WaitStrategy`] |
 //!
-//! No feature is on by default. See [`docs`] for the internals, and for advice on latency-sensitive
-//! threads.
+//! No feature is on by default. See [`docs`] for the internals, for advice on latency-sensitive
+//! threads, for [`select!`](docs::select), and for [models of your own code](docs::model_checking).
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -245,6 +246,8 @@ pub use carrier::{Carrier, Room};
 /// The crate whose receivers [`Subscription::err`] and [`CancelToken::channel`] return, and whose
 /// senders can be subscribed, in the version that this crate uses.
 pub use crossbeam_channel;
+#[cfg(feature = "async")]
+pub use error::FeedClosed;
 pub use error::{
     CapacityError, FollowError, PositionError, RecvError, RecvTimeoutError, SubscriptionError,
     TryRecvError, TrySendError,
@@ -254,7 +257,7 @@ pub use feed::{
     Undelivered, WeakFeed,
 };
 #[cfg(feature = "async")]
-pub use feed::{RecvAsync, SendAsync};
+pub use feed::{FeedSink, RecvAsync, RecvMany, SendAsync};
 #[cfg(feature = "metrics")]
 pub use meters::MetricsExporter;
 #[allow(deprecated)]

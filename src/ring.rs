@@ -81,7 +81,7 @@ pub use receiver::Receiver;
 #[cfg(feature = "async")]
 pub use send_async::SendAsync;
 #[cfg(feature = "async")]
-pub use stream::RecvAsync;
+pub use stream::{RecvAsync, RecvMany, WaitAsync};
 pub use waiting::WaitStrategy;
 
 /// One ring of slots that all readers share. A send takes the same time for one reader and for a

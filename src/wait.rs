@@ -47,7 +47,7 @@ pub(crate) use patience::Patience;
 pub(crate) use quietly::{Caught, catch, quietly, wake};
 pub(crate) use tickets::Tickets;
 #[cfg(feature = "async")]
-pub(crate) use turn::{not_completed, poll_turn};
+pub(crate) use turn::{not_completed, poll_again, poll_turn};
 pub(crate) use wake_list::{ListPlace, WakeList};
 pub(crate) use waker_cell::WakerCell;
 pub(crate) use waker_set::{Again, BOUND, Ticket, WakerSet};

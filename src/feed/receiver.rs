@@ -4,6 +4,8 @@ use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 #[cfg(feature = "async")]
 use std::ptr;
+#[cfg(feature = "async")]
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::queue::Cursor;
@@ -13,7 +15,7 @@ use crate::receive::{self, Receive};
 use crate::subscription::{Stats, Subscription};
 use crate::wait::{Looks, Parker, Patience};
 #[cfg(feature = "async")]
-use crate::wait::{not_completed, poll_turn};
+use crate::wait::{not_completed, poll_again, poll_turn};
 
 /// The receiver of a feed's own bounded channel, made by [`Feed::channel`](crate::Feed::channel).
 /// Dropping it unsubscribes.
@@ -238,8 +240,20 @@ impl<T> Receiver<T> {
     ///
     /// A panic of `f` propagates. The value that `f` was given is gone; the values after it are
     /// still in the channel.
-    pub fn drain(&mut self, limit: usize, mut f: impl FnMut(T)) -> Result<usize, TryRecvError> {
+    pub fn drain(&mut self, limit: usize, f: impl FnMut(T)) -> Result<usize, TryRecvError> {
         self.cursor.pauses(self.queue.capacity());
+        self.take_up_to(limit, true, f)
+    }
+
+    /// Like [`drain`](Self::drain), without a pause. If `waits` is false, it does not wait for a
+    /// value that is being written either.
+    #[inline(always)]
+    fn take_up_to(
+        &mut self,
+        limit: usize,
+        waits: bool,
+        mut f: impl FnMut(T),
+    ) -> Result<usize, TryRecvError> {
         if self.untold != 0 && limit != 0 {
             return Err(TryRecvError::Lagged(std::mem::take(&mut self.untold)));
         }
@@ -248,7 +262,7 @@ impl<T> Receiver<T> {
         // If nothing is there, one try finds out why.
         let limit = there.max(limit.min(1));
         while taken < limit {
-            match self.pop_now() {
+            match self.pop_or_wait(waits) {
                 Ok(value) => {
                     taken += 1;
                     f(value);
@@ -394,23 +408,44 @@ impl<T> Receiver<T> {
     }
 
     /// Takes the next value, or registers the task's waker if there is none.
-    pub(crate) fn poll_pop(
-        &mut self,
-        context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Result<T, RecvError>> {
-        use std::task::Poll;
+    pub(crate) fn poll_pop(&mut self, context: &Context<'_>) -> Poll<Result<T, RecvError>> {
+        self.poll_take(context, Self::pop)
+    }
 
+    /// Appends up to `limit` values, at least one, or registers the task's waker if there is none.
+    pub(crate) fn poll_pop_many(
+        &mut self,
+        context: &Context<'_>,
+        values: &mut Vec<T>,
+        limit: usize,
+    ) -> Poll<Result<usize, RecvError>> {
+        if limit == 0 {
+            return Poll::Ready(Ok(0));
+        }
+        self.poll_take(context, |receiver| {
+            values.reserve(limit.min(receiver.len()));
+            receiver.take_up_to(limit, false, |value| values.push(value))
+        })
+    }
+
+    /// Returns what `take` finds, or registers the task's waker if it finds nothing.
+    #[inline]
+    fn poll_take<R>(
+        &mut self,
+        context: &Context<'_>,
+        mut take: impl FnMut(&mut Self) -> Result<R, TryRecvError>,
+    ) -> Poll<Result<R, RecvError>> {
         if poll_turn(context, ptr::from_ref(&*self).cast()).is_pending() {
             return Poll::Pending;
         }
         let mut armed = false;
         loop {
-            let error = match self.pop() {
-                Ok(value) => return Poll::Ready(Ok(value)),
+            let error = match take(self) {
+                Ok(taken) => return Poll::Ready(Ok(taken)),
                 Err(TryRecvError::Empty) if armed => {
                     if !self.queue.is_unclaimed() {
-                        // The sender is about to complete the next value, so poll again at once.
-                        context.waker().wake_by_ref();
+                        // The sender is about to complete the next value.
+                        poll_again(context);
                     }
                     not_completed();
                     return Poll::Pending;

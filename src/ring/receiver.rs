@@ -7,6 +7,8 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::ptr;
 use std::sync::Arc;
 use std::task::Waker;
+#[cfg(feature = "async")]
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::error::{RecvError, RecvTimeoutError, TryRecvError};
@@ -637,19 +639,60 @@ impl<T: Clone> Receiver<T> {
 #[cfg(feature = "async")]
 impl<T: Clone> Receiver<T> {
     /// Takes a clone of the next value, or registers the task's waker if there is none.
-    pub(crate) fn poll_next_value(
-        &mut self,
-        context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Result<T, RecvError>> {
-        use std::task::Poll;
+    pub(crate) fn poll_next_value(&mut self, context: &Context<'_>) -> Poll<Result<T, RecvError>> {
+        self.poll_look(context, Self::take)
+    }
 
+    /// Appends clones of up to `limit` values, at least one, or registers the task's waker if there
+    /// is none.
+    pub(crate) fn poll_next_values(
+        &mut self,
+        context: &Context<'_>,
+        values: &mut Vec<T>,
+        limit: usize,
+    ) -> Poll<Result<usize, RecvError>> {
+        if limit == 0 {
+            return Poll::Ready(Ok(0));
+        }
+        self.poll_look(context, |receiver| {
+            let clone = |value: &T| values.push(value.clone());
+            match receiver.reader.read(limit, clone)? {
+                0 => Err(TryRecvError::Empty),
+                read => Ok(read),
+            }
+        })
+    }
+}
+
+#[cfg(feature = "async")]
+impl<T> Receiver<T> {
+    /// Registers the task's waker if there is nothing to read or to report.
+    pub(crate) fn poll_wait(&mut self, context: &Context<'_>) -> Poll<Result<(), RecvError>> {
+        let found = self.poll_look(context, |receiver| match receiver.reader.is_ready() {
+            true => Ok(()),
+            false => Err(TryRecvError::Empty),
+        });
+        found.map(|found| {
+            found?;
+            let ended = self.reader.say_if_ended();
+            ended.map_err(RecvTimeoutError::without_limit)
+        })
+    }
+
+    /// Returns what `look` finds, or registers the task's waker if it finds nothing.
+    #[inline]
+    fn poll_look<R>(
+        &mut self,
+        context: &Context<'_>,
+        mut look: impl FnMut(&mut Self) -> Result<R, TryRecvError>,
+    ) -> Poll<Result<R, RecvError>> {
         if poll_turn(context, ptr::from_ref(&*self).cast()).is_pending() {
             return Poll::Pending;
         }
         let mut list = None;
         loop {
-            let result = match self.take() {
-                Ok(value) => Ok(value),
+            let result = match look(self) {
+                Ok(found) => Ok(found),
                 Err(TryRecvError::Empty) if list == Some(self.reader.waits_for()) => {
                     not_completed();
                     return Poll::Pending;

@@ -8,7 +8,7 @@ use std::ptr;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use crate::wait::{Alarm, not_completed, poll_turn};
+use crate::wait::{Alarm, not_completed, poll_again, poll_turn};
 
 use super::claimant::{Claimant, Standing, TaskPlace};
 
@@ -74,7 +74,7 @@ impl<'a, T> SendAsync<'a, T> {
         const THEN: Duration = Duration::from_millis(1);
         self.waits += 1;
         if self.waits <= AT_ONCE {
-            context.waker().wake_by_ref();
+            poll_again(context);
         } else {
             self.alarm.set(Instant::now() + THEN, context.waker());
         }

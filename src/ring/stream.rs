@@ -57,11 +57,170 @@ impl<T> Drop for RecvAsync<'_, T> {
     }
 }
 
+/// A receive of several values that waits without blocking a thread. Made by
+/// [`Receiver::recv_many`].
+#[derive(Debug)]
+#[must_use = "a future does nothing unless it is awaited"]
+pub struct RecvMany<'a, T> {
+    receiver: &'a mut Receiver<T>,
+    values: &'a mut Vec<T>,
+    limit: usize,
+}
+
+impl<T: Clone> Future for RecvMany<'_, T> {
+    type Output = Result<usize, RecvError>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        this.receiver
+            .poll_next_values(context, this.values, this.limit)
+    }
+}
+
+impl<T> Drop for RecvMany<'_, T> {
+    fn drop(&mut self) {
+        self.receiver.leave_line();
+    }
+}
+
+/// A wait that does not block a thread. Made by [`Receiver::wait_async`].
+#[derive(Debug)]
+#[must_use = "a future does nothing unless it is awaited"]
+pub struct WaitAsync<'a, T> {
+    receiver: &'a mut Receiver<T>,
+}
+
+impl<T> Future for WaitAsync<'_, T> {
+    type Output = Result<(), RecvError>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.get_mut().receiver.poll_wait(context)
+    }
+}
+
+impl<T> Drop for WaitAsync<'_, T> {
+    fn drop(&mut self) {
+        self.receiver.leave_line();
+    }
+}
+
+impl<T> Receiver<T> {
+    /// Waits until there is something to read, as [`wait`](Self::wait) does, without blocking the
+    /// thread. So a task can read by reference, and values need not be `Clone`.
+    ///
+    /// Cancel-safe: it reads nothing. It yields to other tasks as
+    /// [`recv_async`](Self::recv_async) does.
+    ///
+    /// # Errors
+    ///
+    /// As for [`wait`](Self::wait).
+    ///
+    /// ```
+    /// # tokio_test(async {
+    /// let ring = fanfeed::RingFeed::new(8)?;
+    /// let mut reader = ring.subscribe();
+    /// let sender = async {
+    ///     ring.send_batch([1, 2, 3]);
+    ///     ring.close();
+    /// };
+    /// let sum = async {
+    ///     let mut sum = 0;
+    ///     while reader.wait_async().await.is_ok() {
+    ///         let _ = reader.drain(|value| sum += value);
+    ///     }
+    ///     sum
+    /// };
+    /// assert_eq!(tokio::join!(sum, sender).0, 6);
+    /// # Ok(())
+    /// # });
+    /// # fn tokio_test(test: impl Future<Output = Result<(), fanfeed::CapacityError>>) {
+    /// #     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(test).unwrap();
+    /// # }
+    /// ```
+    pub fn wait_async(&mut self) -> WaitAsync<'_, T> {
+        WaitAsync { receiver: self }
+    }
+}
+
 impl<T: Clone> Receiver<T> {
+    /// Appends clones of up to `limit` values to `values`, and returns how many. Waits for the
+    /// first of them without blocking the thread; the others are those that are there then. It
+    /// returns 0 only if `limit` is 0.
+    ///
+    /// It stops early at missed values: the next read reports how many, at their place in the
+    /// stream. Threads have [`wait`](Self::wait) and [`drain_up_to`](Self::drain_up_to).
+    ///
+    /// Cancel-safe: if the future is dropped before it has completed, no value is lost, and
+    /// `values` is as it was.
+    ///
+    /// It yields to other tasks as [`recv_async`](Self::recv_async) does, and counts as one of the
+    /// 128 polls.
+    ///
+    /// # Errors
+    ///
+    /// If no value came, the reason: see [Lagging](Receiver#lagging) and
+    /// [Closing](Receiver#closing).
+    ///
+    /// # Panics
+    ///
+    /// A panic of a value's `clone` propagates. That value has been read; those before it are in
+    /// `values`.
+    ///
+    /// ```
+    /// use fanfeed::RecvError;
+    ///
+    /// # tokio_test(async {
+    /// let ring = fanfeed::RingFeed::new(8)?;
+    /// let mut reader = ring.subscribe();
+    /// ring.send_batch(0..3);
+    /// ring.close();
+    /// let mut values = Vec::new();
+    /// assert_eq!(reader.recv_many(&mut values, 2).await, Ok(2));
+    /// assert_eq!(reader.recv_many(&mut values, 2).await, Ok(1));
+    /// assert_eq!(values, [0, 1, 2]);
+    /// assert_eq!(reader.recv_many(&mut values, 2).await, Err(RecvError::Closed));
+    /// # Ok(())
+    /// # });
+    /// # fn tokio_test(test: impl Future<Output = Result<(), fanfeed::CapacityError>>) {
+    /// #     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(test).unwrap();
+    /// # }
+    /// ```
+    pub fn recv_many<'a>(&'a mut self, values: &'a mut Vec<T>, limit: usize) -> RecvMany<'a, T> {
+        RecvMany {
+            receiver: self,
+            values,
+            limit,
+        }
+    }
+
     /// Takes a clone of the next value, and waits for it without blocking the thread, whatever its
     /// [way of waiting](crate::ring::WaitStrategy).
     ///
     /// Cancel-safe: if the future is dropped before it has completed, no value is lost.
+    ///
+    /// ```
+    /// use fanfeed::RecvError;
+    ///
+    /// # tokio_test(async {
+    /// let ring = fanfeed::RingFeed::new(1)?;
+    /// let mut reader = ring.subscribe();
+    /// let sender = async {
+    ///     assert_eq!(ring.send_async("a").await, 0);
+    ///     assert_eq!(ring.send_async("b").await, 1); // waits for room
+    ///     ring.close();
+    /// };
+    /// let received = async {
+    ///     assert_eq!(reader.recv_async().await, Ok("a"));
+    ///     assert_eq!(reader.recv_async().await, Ok("b"));
+    ///     assert_eq!(reader.recv_async().await, Err(RecvError::Closed));
+    /// };
+    /// tokio::join!(sender, received);
+    /// # Ok(())
+    /// # });
+    /// # fn tokio_test(test: impl Future<Output = Result<(), fanfeed::CapacityError>>) {
+    /// #     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(test).unwrap();
+    /// # }
+    /// ```
     ///
     /// After 128 polls on this thread, of any feed or ring, have completed at once, one poll yields
     /// to other tasks: it returns `Pending` and wakes its own task. Polls of other futures on this

@@ -15,7 +15,7 @@ use std::cell::Cell;
 use std::ptr;
 use std::task::{Context, Poll};
 
-use crate::sync::thread_local;
+use crate::sync::{MODELLED, thread_local, yield_now};
 
 /// How many polls complete on a thread before one yields; the same number as in tokio.
 const TURN: u32 = 128;
@@ -61,10 +61,21 @@ pub(crate) fn poll_turn(context: &Context<'_>, polled: *const ()) -> Poll<()> {
     }
     NOW.with(|now| now.set(turn));
     if !turn.first.is_null() {
-        context.waker().wake_by_ref();
+        poll_again(context);
         return Poll::Pending;
     }
     Poll::Ready(())
+}
+
+/// Wakes the task that is being polled, because another thread is about to do what the task waits
+/// for, or other tasks must run first. The poll must return `Pending`.
+pub(crate) fn poll_again(context: &Context<'_>) {
+    // An executor runs other tasks and threads before it polls again. The `block_on` of a model
+    // need not, and would poll without end.
+    if MODELLED {
+        yield_now();
+    }
+    context.waker().wake_by_ref();
 }
 
 /// Takes back the count of a poll that has not completed.

@@ -153,6 +153,14 @@ table! {
     [SendAsync<Bound>] (-Send -Sync);
     [RecvAsync<'static, Unshared>] (+Send +Sync +Unpin -UnwindSafe +RefUnwindSafe);
     [RecvAsync<'static, Bound>] (-Send -Sync);
+    // It borrows a vector too, to change it.
+    [RecvMany<'static, Unshared>] (+Send -Sync +Unpin -UnwindSafe -RefUnwindSafe);
+    [RecvMany<'static, Bound>] (-Send -Sync);
+    [FeedSink<u8>] (+Send +Unpin +UnwindSafe +RefUnwindSafe);
+    [FeedSink<Pinned>] (+Send +Unpin);
+    [FeedSink<Fragile>] (+Send -Sync -UnwindSafe -RefUnwindSafe);
+    [FeedSink<Bound>] (-Send -Sync);
+    [FeedClosed] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
     [ring::SendAsync<'static, u8>] (+Send +Unpin +UnwindSafe +RefUnwindSafe);
     [ring::SendAsync<'static, Pinned>] (+Send +Unpin);
     [ring::SendAsync<'static, Fragile>] (-Send -Sync -UnwindSafe -RefUnwindSafe);
@@ -160,6 +168,10 @@ table! {
     [ring::SendAsync<'static, Bound>] (-Send -Sync);
     [ring::RecvAsync<'static, u8>] (+Send +Sync +Unpin -UnwindSafe +RefUnwindSafe);
     [ring::RecvAsync<'static, Unshared>] (-Send -Sync);
+    [ring::RecvMany<'static, u8>] (+Send +Sync +Unpin -UnwindSafe +RefUnwindSafe);
+    [ring::RecvMany<'static, Unshared>] (-Send -Sync);
+    [ring::WaitAsync<'static, u8>] (+Send +Sync +Unpin -UnwindSafe +RefUnwindSafe);
+    [ring::WaitAsync<'static, Unshared>] (-Send -Sync);
 }
 #[cfg(not(feature = "async"))]
 const FUTURES: &[&str] = &[];

@@ -22,9 +22,13 @@ mod missed;
 mod panics;
 #[cfg(feature = "async")]
 mod receiving_async;
+#[cfg(feature = "async")]
+mod receiving_many;
 mod reentrancy;
 #[cfg(feature = "async")]
 mod sending_async;
+#[cfg(feature = "async")]
+mod sink;
 mod sole_sender;
 mod subscriptions;
 #[cfg(feature = "tokio")]

@@ -45,6 +45,8 @@ mod order;
 mod panics;
 mod positions;
 mod reading;
+#[cfg(feature = "async")]
+mod receiving_many;
 mod retention;
 mod sending;
 #[cfg(feature = "async")]
