@@ -154,6 +154,10 @@ pub(crate) fn all() -> io::Result<Vec<Step>> {
             Invocation::new("cargo test -p fanfeed-soak", TESTS),
         ),
         Step::tests(
+            "test/model-example",
+            Invocation::new(&format!("cargo test{MODEL_EXAMPLE}"), TESTS),
+        ),
+        Step::tests(
             "test/default",
             Invocation::new("cargo test -p fanfeed", TESTS),
         ),
@@ -275,7 +279,8 @@ fn clippy(features: &[String]) -> Vec<Step> {
     steps.push(with_tls.otherwise(Tool::OpenSsl, members("")));
     // The code for a checker is only linted under the checker's cfg.
     for checker in ["loom", "shuttle"] {
-        let models = format!("cargo clippy -p fanfeed-{checker}-tests --all-targets");
+        let example = if checker == "loom" { MODEL_EXAMPLE } else { "" };
+        let models = format!("cargo clippy -p fanfeed-{checker}-tests{example} --all-targets");
         let models = modelled(checker, &models, BUILD);
         let step = Step::run(
             format!("clippy/{checker}"),
@@ -298,13 +303,16 @@ fn modelled(checker: &str, line: &str, limit: Duration) -> Invocation {
         .env("RUSTFLAGS", &format!("--cfg fanfeed_{checker}"))
 }
 
+/// The crate that shows users how to model-check their own code.
+const MODEL_EXAMPLE: &str = " -p fanfeed-model-checking-example";
+
 /// The models. The packages that are not optimized only handle logs, and no model logs.
 fn loom() -> Invocation {
-    let line = "cargo test -p fanfeed-loom-tests --release";
+    let line = format!("cargo test -p fanfeed-loom-tests{MODEL_EXAMPLE} --release");
     ["regex-automata", "regex-syntax", "tracing-subscriber"]
         .iter()
         .fold(
-            built_soon(modelled("loom", line, MODELS)),
+            built_soon(modelled("loom", &line, MODELS)),
             |models, package| {
                 models
                     .arg("--config")

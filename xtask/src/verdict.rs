@@ -19,10 +19,11 @@ const PACKAGED: [&str; 6] = [
 ];
 
 /// The folders of the workspace that are not part of the crate.
-const NOT_PACKAGED: [&str; 9] = [
+const NOT_PACKAGED: [&str; 10] = [
     "benches/",
     "crates/",
     "examples/data/",
+    "examples/model-checking/",
     "fuzz/",
     "loom-tests/",
     "soak/",

@@ -11,6 +11,7 @@ mod directory;
 mod gaps;
 mod overflow;
 mod own_channel;
+mod receiving_tasks;
 mod ring_eviction;
 mod ring_following;
 mod ring_join_and_leave;
