@@ -1,8 +1,5 @@
 //! Floor 3: the trait that a channel implements to be subscribed to a feed.
 
-#[cfg(feature = "tokio")]
-mod tokio;
-
 use std::task::Waker;
 
 use crate::error::TrySendError;

@@ -34,6 +34,8 @@ mod subscribers;
 mod taking;
 #[cfg(feature = "tokio")]
 mod tokio_carrier;
+#[cfg(feature = "tokio")]
+mod tokio_senders;
 mod undelivered;
 
 #[cfg(all(test, not(any(fanfeed_loom, fanfeed_shuttle))))]
