@@ -83,7 +83,7 @@ fn each_subscriber_is_listed_with_its_options_and_figures() {
     assert_eq!(feed.subscriptions(), []);
 }
 
-#[cfg(feature = "async")]
+#[cfg(feature = "tokio")]
 #[test]
 fn a_tokio_channel_is_listed_with_its_capacity() {
     let feed = Feed::new();
