@@ -51,6 +51,24 @@ fn logging<R: Send + 'static>(send: impl FnOnce() -> R + Send + 'static) -> thre
     thread::spawn(move || tracing::dispatcher::with_default(&dispatch, send))
 }
 
+/// A send that is polled once, and dropped after the threshold.
+#[cfg(feature = "async")]
+fn a_task_reports_when_it_gives_up(feed: &Feed<i32>, threshold: Duration) {
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    let builder = feed.subscriber().name("idle").capacity(1);
+    let idle = builder.warn_after(threshold).channel().unwrap();
+    feed.send(0);
+    let mut context = Context::from_waker(Waker::noop());
+    let mut send = pin!(feed.send_async(1));
+    assert!(send.as_mut().poll(&mut context).is_pending());
+    while idle.stats().blocked_now < Some(threshold) {
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
 #[test]
 fn what_happens_off_the_fast_path_is_traced_with_the_name_of_the_subscriber() {
     let start = Instant::now();
@@ -82,6 +100,10 @@ fn what_happens_off_the_fast_path_is_traced_with_the_name_of_the_subscriber() {
         }
         assert_eq!(slow.recv(), Ok(3));
         assert_eq!(sender.join().unwrap(), 1);
+        drop(slow);
+        #[cfg(feature = "async")]
+        a_task_reports_when_it_gives_up(&feed, threshold);
+        let _last = feed.channel(1).unwrap();
         feed.close();
 
         let ring = RingFeed::builder(1).warn_after(threshold).build().unwrap();
@@ -122,13 +144,21 @@ fn what_happens_off_the_fast_path_is_traced_with_the_name_of_the_subscriber() {
         ("blocked by a full subscriber", "slow"),
         ("blocked by a reader of a full ring", "holder"),
     ] {
-        let lines: Vec<_> = text.lines().filter(|line| line.contains(what)).collect();
-        let is_told = |line: &str| line.contains("WARN") && line.contains(figure);
-        assert!(lines.iter().all(|line| is_told(line)), "{text}");
+        let is_told = |line: &&str| line.contains(what) && line.contains(figure);
+        let lines: Vec<_> = text.lines().filter(is_told).collect();
+        assert!(lines.iter().all(|line| line.contains("WARN")), "{text}");
         assert!(lines[0].contains("a send is blocked") && lines[0].contains("suppressed=0"));
         assert!(lines.iter().any(|line| line.contains("a send was blocked")));
         assert!(
             lines.len() as u64 <= 2 + 2 * start.elapsed().as_secs(),
+            "{text}"
+        );
+    }
+    if cfg!(feature = "async") {
+        let is_told = |line: &&str| line.contains("a send was blocked") && line.contains("idle");
+        let lines: Vec<_> = text.lines().filter(is_told).collect();
+        assert!(
+            lines.len() == 1 && lines[0].contains("served=false"),
             "{text}"
         );
     }

@@ -87,6 +87,24 @@ async fn a_blocking_send_waits_for_tokio_channels_too() {
     );
 }
 
+#[test]
+fn a_waiting_send_counts_as_blocked_until_it_is_dropped() {
+    let feed = Feed::new();
+    let own = feed.channel(1).unwrap();
+    feed.send(0);
+    let mut send = feed.send_async(1);
+    let mut context = Context::from_waker(std::task::Waker::noop());
+    assert_eq!(own.stats().blocked_now, None);
+    for _ in 0..2 {
+        assert!(send.poll_unpin(&mut context).is_pending());
+        let stats = own.stats();
+        assert!(stats.blocked == 1 && stats.blocked_now.is_some());
+        assert!(stats.blocked_for >= stats.blocked_now.unwrap());
+    }
+    drop(send);
+    assert_eq!(own.stats().blocked_now, None);
+}
+
 #[tokio::test]
 async fn a_waiting_send_that_is_dropped_is_reported_to_the_subscribers_that_missed_it() {
     let feed = Feed::new();

@@ -56,6 +56,29 @@ async fn it_goes_on_when_the_reader_does() {
 }
 
 #[test]
+fn it_counts_as_blocked_by_the_reader_while_it_waits() {
+    let (ring, mut reader) = full();
+    let mut first = ring.send_async(1);
+    let mut second = ring.send_async(2);
+    let blocked = |reader: &ring::Receiver<u64>| {
+        let stats = reader.stats();
+        (stats.blocked, stats.blocked_now.is_some())
+    };
+    assert_eq!(blocked(&reader), (0, false));
+    assert!(poll(&mut first).is_pending() && poll(&mut second).is_pending());
+    assert_eq!(blocked(&reader), (2, true));
+    assert!(poll(&mut first).is_pending());
+    drop(second);
+    assert_eq!(blocked(&reader), (2, true));
+    assert_eq!(reader.try_recv(), Ok(0));
+    assert_eq!(poll(&mut first), Poll::Ready(1));
+    assert_eq!(blocked(&reader), (2, false));
+    let total = reader.stats().blocked_for;
+    assert!(!total.is_zero());
+    assert_eq!(reader.stats().blocked_for, total);
+}
+
+#[test]
 fn nothing_is_sent_by_a_future_that_is_dropped() {
     let (ring, mut reader) = full();
     let value = Arc::new(());
