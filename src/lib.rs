@@ -66,7 +66,7 @@
 //! | the same from one sending thread, several times as fast | [`ExclusiveRingFeed`] |
 //! | one stream for a few channels and for many ring readers | a [`RingFeed`] subscribed to a [`Feed`] |
 //! | the fastest channel behind a feed, counted misses, batches | [`Feed::channel`] |
-//! | a receiver in a `select!`, or several receivers on one channel | [`Feed::subscribe`] with a crossbeam sender; only [`Stats`] counts what it misses |
+//! | a receiver in a [`select!`](docs::select), or several receivers on one channel | [`Feed::subscribe`] with a crossbeam sender; only [`Stats`] counts what it misses |
 //! | to run something on the sending thread | [`Feed::subscribe_fn`] |
 //! | a task that awaits | a channel of either kind with feature `async`, or tokio's with feature `tokio` |
 //! | a producer with its own thread | [`Subscription::spawn`] |

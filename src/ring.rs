@@ -338,6 +338,9 @@ impl<T: Send + Sync> RingFeed<T> {
     ///
     /// On a closed ring this drops the value, and returns the position where the ring ended.
     ///
+    /// A wait blocks the thread, and so the other tasks of an async executor's thread. In a task,
+    /// use `send_async` (feature `async`).
+    ///
     /// # Panics
     ///
     /// A ring has 2^60 positions, enough for a billion values a second for 36 years. A send beyond

@@ -13,6 +13,23 @@ use super::receiver::Receiver;
 
 /// Clones of a ring's values. The stream ends when the subscription has ended and every value is
 /// taken. It skips missed values, which [`Receiver::missed`] counts.
+///
+/// ```
+/// use futures_util::StreamExt;
+///
+/// # tokio_test(async {
+/// let ring = fanfeed::RingFeed::new(8)?;
+/// let mut reader = ring.subscribe();
+/// ring.send_batch(1..=4);
+/// ring.close();
+/// assert_eq!(reader.next().await, Some(1));
+/// assert_eq!(reader.collect::<Vec<_>>().await, [2, 3, 4]);
+/// # Ok(())
+/// # });
+/// # fn tokio_test(test: impl Future<Output = Result<(), fanfeed::CapacityError>>) {
+/// #     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(test).unwrap();
+/// # }
+/// ```
 impl<T: Clone> Stream for Receiver<T> {
     type Item = T;
 
