@@ -179,11 +179,7 @@ impl Subscription {
     /// ```
     #[doc(alias = "JoinSubscriptions")]
     pub fn join(subscriptions: impl IntoIterator<Item = Subscription>) -> Self {
-        let members = subscriptions
-            .into_iter()
-            .map(Self::into_source)
-            .collect::<Vec<_>>();
-        Self::from_source(join::join(members))
+        Self::from_source(join::join(Self::into_sources(subscriptions)))
     }
 
     /// Makes one subscription of the subscriptions of one channel. The end of one is the end of all.
@@ -194,8 +190,11 @@ impl Subscription {
         members: impl IntoIterator<Item = Subscription>,
         not_delivered: Arc<AtomicU64>,
     ) -> Self {
-        let members = members.into_iter().map(Self::into_source).collect();
-        Self::from_source(join::join_channel(name, members, not_delivered))
+        Self::from_source(join::join_channel(
+            name,
+            Self::into_sources(members),
+            not_delivered,
+        ))
     }
 
     /// Another handle of the same subscription. Dropping either ends it.
@@ -212,6 +211,13 @@ impl Subscription {
     /// Takes the source out of its handle, which then no longer unsubscribes.
     fn into_source(mut self) -> SourceRef {
         self.source.take()
+    }
+
+    /// The sources of these subscriptions. If the iterator panics, the subscriptions that it has
+    /// yielded end: no handle of them would remain.
+    fn into_sources(subscriptions: impl IntoIterator<Item = Self>) -> Vec<SourceRef> {
+        let subscriptions: Vec<_> = subscriptions.into_iter().collect();
+        subscriptions.into_iter().map(Self::into_source).collect()
     }
 
     /// The error with which the subscription failed, if it has failed, whether or not `err` has

@@ -1,10 +1,12 @@
 //! Channels and carriers that the user brings along; figures and names.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{bounded, unbounded};
-use fanfeed::{TypeMux, mux};
+use fanfeed::{Carrier, TrySendError, TypeMux, mux};
 
 use crate::common::{eventually, join, watchdog};
 use crate::{Does, Letter, Number, assert_ended_well, blocked_post, numbers};
@@ -68,6 +70,32 @@ fn a_carrier_that_panics_fails_its_subscription() {
     assert_eq!((stats.delivered, stats.dropped), (0, 1));
     assert_eq!(mux.post(Letter('a')).unwrap(), 0);
     assert_eq!(numbers(sound.try_iter()), [1]);
+}
+
+/// Its second clone panics.
+struct Uncloned(Arc<AtomicUsize>);
+
+impl Clone for Uncloned {
+    fn clone(&self) -> Self {
+        assert_eq!(self.0.fetch_add(1, Ordering::Relaxed), 0, "a clone's panic");
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl Carrier<mux::Event> for Uncloned {
+    fn try_send(&self, _: mux::Event) -> Result<(), TrySendError<mux::Event>> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_panic_while_subscribing_leaves_no_type_subscribed() {
+    let mux = TypeMux::new();
+    let carrier = Uncloned(Arc::default());
+    let subscriber = mux.subscriber::<(Number, Letter)>();
+    assert!(catch_unwind(AssertUnwindSafe(|| subscriber.subscribe(carrier))).is_err());
+    assert_eq!(mux.post(Number(1)).unwrap(), 0);
+    assert_eq!(mux.post(Letter('a')).unwrap(), 0);
 }
 
 // ---- Figures and names ----

@@ -4,6 +4,7 @@ use crate::deadline::{DEADLINE, a_moment, eventually, in_time};
 use crossbeam_channel::{Receiver, TryRecvError, bounded};
 use fanfeed::{CancelToken, Feed, Overflow, Stats, Subscription};
 use std::convert::Infallible;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
@@ -392,4 +393,15 @@ fn the_thread_that_ends_the_first_member_waits_for_no_other() {
         joined.closed().wait();
         assert_eq!(sender.join().unwrap(), 1);
     });
+}
+
+#[test]
+fn a_panic_of_the_iterator_ends_the_subscriptions_it_has_yielded() {
+    let feed = Feed::new();
+    let members = (0..3).map(|index| {
+        assert!(index < 2, "this test's");
+        feed.subscribe_fn(|_: &u8| {})
+    });
+    assert!(catch_unwind(AssertUnwindSafe(|| Subscription::join(members))).is_err());
+    assert_eq!(feed.subscriber_count(), 0);
 }
