@@ -276,8 +276,9 @@ pub use mux::{
 #[doc(hidden)]
 pub use ring::{
     Builder as RingBuilder, Cursor as RingCursor, Event as RingEvent, Handle as RingHandle,
-    Overflow as RingOverflow, ReaderStats as RingReaderStats, Receiver as RingReceiver,
-    SubscriberBuilder as RingSubscriberBuilder, WaitStrategy as Waiting,
+    IntoIter as RingIntoIter, Iter as RingIter, Overflow as RingOverflow,
+    ReaderStats as RingReaderStats, Receiver as RingReceiver,
+    SubscriberBuilder as RingSubscriberBuilder, TryIter as RingTryIter, WaitStrategy as Waiting,
 };
 #[cfg(feature = "async")]
 #[doc(hidden)]

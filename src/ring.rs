@@ -65,6 +65,7 @@ use std::time::{Duration, Instant};
 use crate::carrier::{Carrier, Room};
 use crate::error::{CapacityError, TrySendError};
 use crate::publish::publish_by_methods;
+use crate::receive;
 use crate::subscription::Closed;
 
 use claimant::Claimant;
@@ -83,6 +84,15 @@ pub use send_async::SendAsync;
 #[cfg(feature = "async")]
 pub use stream::{RecvAsync, RecvMany, WaitAsync};
 pub use waiting::WaitStrategy;
+
+/// Waits for each value of a [`Receiver`], and clones it. Made by [`Receiver::iter`].
+pub type Iter<'a, T> = receive::Iter<'a, Receiver<T>>;
+
+/// Clones of the values that are there for a [`Receiver`] now. Made by [`Receiver::try_iter`].
+pub type TryIter<'a, T> = receive::TryIter<'a, Receiver<T>>;
+
+/// A [`Receiver`] as an iterator that waits for each value, and clones it.
+pub type IntoIter<T> = receive::IntoIter<Receiver<T>>;
 
 /// One ring of slots that all readers share. A send takes the same time for one reader and for a
 /// thousand, and no value is cloned.

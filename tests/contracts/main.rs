@@ -6,6 +6,7 @@ use std::fmt::{Debug, Display};
 use std::future::Future;
 use std::hash::Hash;
 use std::iter::FusedIterator;
+use std::marker::PhantomData;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -418,4 +419,15 @@ fn a_channel_that_can_tell_says_how_much_is_in_it() {
     }
     let carrier: &dyn Carrier<u8> = &std::sync::mpsc::channel().0;
     assert_eq!(carrier.depth(), None);
+}
+
+/// Programs that follow the repository may still use them.
+#[test]
+fn earlier_names_are_the_types_of_today() {
+    fn is<T>(_: PhantomData<T>) {}
+    is::<Iter<'_, ring::Receiver<u8>>>(PhantomData::<fanfeed::RingIter<'_, u8>>);
+    is::<TryIter<'_, ring::Receiver<u8>>>(PhantomData::<fanfeed::RingTryIter<'_, u8>>);
+    is::<IntoIter<ring::Receiver<u8>>>(PhantomData::<fanfeed::RingIntoIter<u8>>);
+    is::<ring::Receiver<u8>>(PhantomData::<fanfeed::RingReceiver<u8>>);
+    is::<Receiver<fanfeed::TypeMuxEvent>>(PhantomData::<fanfeed::TypeMuxSubscription>);
 }
