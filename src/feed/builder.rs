@@ -109,7 +109,8 @@ impl<'f, T: Send + 'static, P: OverflowPolicy> SubscriberBuilder<'f, T, P> {
     }
 
     /// Sets how many values a channel of the feed's own holds, at least 1; the default is 1,024. It
-    /// has no effect on a channel that the caller brings along.
+    /// has no effect on a channel that the caller brings along. The memory of the channel, a value
+    /// and 8 bytes for each, is allocated when it is made.
     pub fn capacity(mut self, capacity: usize) -> Self {
         self.capacity = capacity;
         self

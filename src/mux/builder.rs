@@ -75,7 +75,8 @@ impl<'m> SubscriberBuilder<'m> {
     /// Sets how many events the mux's own channel holds, at least 1; the default is 1,024. It has
     /// no effect on a channel that the caller brings along.
     ///
-    /// With 1, a post returns once all events before it have been received.
+    /// With 1, a post returns once all events before it have been received. The memory of the
+    /// channel, some 40 bytes for each event, is allocated when it is made.
     pub fn capacity(mut self, capacity: usize) -> Self {
         self.capacity = capacity;
         self
