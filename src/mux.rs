@@ -148,6 +148,7 @@ impl TypeMux {
     /// let mux = fanfeed::TypeMux::new();
     /// let _ = mux.subscribe::<(u8, char, u8)>();
     /// ```
+    #[must_use = "dropping it unsubscribes"]
     #[track_caller]
     pub fn subscribe<Types: EventTypes>(&self) -> Subscription {
         self.subscriber::<Types>()

@@ -566,6 +566,7 @@ impl<T: Send + Sync> RingFeed<T> {
 impl<T: Send + Sync + 'static> RingFeed<T> {
     /// Subscribes a reader that gets every value sent from now on. Senders wait for it when the
     /// ring is full.
+    #[must_use = "dropping it unsubscribes"]
     pub fn subscribe(&self) -> Receiver<T> {
         self.subscriber().subscribe()
     }

@@ -275,6 +275,34 @@
 //!
 //! assert_eq!(values.next(), None);
 //! ```
+//!
+//! # Dropping a receiver at once
+//!
+//! ```compile_fail
+//! #![deny(unused_must_use)]
+//! let ring = fanfeed::RingFeed::<u32>::new(1).unwrap();
+//! ring.subscribe();
+//! ```
+//!
+//! ```
+//! #![deny(unused_must_use)]
+//! let ring = fanfeed::RingFeed::<u32>::new(1).unwrap();
+//! let _receiver = ring.subscribe();
+//! ```
+//!
+//! ```compile_fail
+//! #![deny(unused_must_use)]
+//! # #![allow(deprecated)]
+//! let mux = fanfeed::TypeMux::new();
+//! mux.subscribe::<(u32,)>();
+//! ```
+//!
+//! ```
+//! #![deny(unused_must_use)]
+//! # #![allow(deprecated)]
+//! let mux = fanfeed::TypeMux::new();
+//! let _receiver = mux.subscribe::<(u32,)>();
+//! ```
 
 /// With feature `async`.
 ///

@@ -195,6 +195,7 @@ impl<T, B> SubscriberBuilder<'_, T, B> {
 
 impl<T: Send + Sync + 'static> SubscriberBuilder<'_, T> {
     /// Subscribes the reader. If the ring has ended, the subscription has ended too.
+    #[must_use = "dropping it unsubscribes"]
     pub fn subscribe(self) -> Receiver<T> {
         let mut reader = self.core.join(self.joining);
         reader.follow(self.leaders);

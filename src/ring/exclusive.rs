@@ -396,6 +396,7 @@ impl<T: Send + Sync> ExclusiveRingFeed<T> {
 impl<T: Send + Sync + 'static> ExclusiveRingFeed<T> {
     /// Subscribes a reader that gets every value sent from now on. The sender waits for it when the
     /// ring is full.
+    #[must_use = "dropping it unsubscribes"]
     pub fn subscribe(&self) -> Receiver<T> {
         self.subscriber().subscribe()
     }

@@ -76,6 +76,7 @@ impl<T> Handle<T> {
 impl<T: Send + Sync + 'static> Handle<T> {
     /// Subscribes a reader that gets every value sent from now on. The sender waits for it when the
     /// ring is full.
+    #[must_use = "dropping it unsubscribes"]
     pub fn subscribe(&self) -> Receiver<T> {
         self.subscriber().subscribe()
     }
