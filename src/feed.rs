@@ -56,7 +56,7 @@ use self::core::Core;
 use delivery::Delivery;
 use handle::Handle;
 
-pub use builder::{OverflowPolicy, SubscriberBuilder};
+pub use builder::{CarrierPolicy, OverflowPolicy, SubscriberBuilder};
 
 pub(crate) use builder::DEFAULT_CAPACITY;
 pub(crate) use joint::joint_channel;

@@ -253,8 +253,8 @@ pub use error::{
     TryRecvError, TrySendError,
 };
 pub use feed::{
-    Cause, Feed, Missed, OverflowPolicy, Receiver, SubscriberBuilder, SubscriberStats, ThreadSlot,
-    Undelivered, WeakFeed,
+    CarrierPolicy, Cause, Feed, Missed, OverflowPolicy, Receiver, SubscriberBuilder,
+    SubscriberStats, ThreadSlot, Undelivered, WeakFeed,
 };
 #[cfg(feature = "async")]
 pub use feed::{FeedSink, RecvAsync, RecvMany, SendAsync};

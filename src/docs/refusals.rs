@@ -224,6 +224,44 @@
 //! takes::<(Mine,)>();
 //! ```
 //!
+//! # Another kind's overflow policy
+//!
+//! The errors name the type that is right.
+//!
+//! ```compile_fail,E0277
+//! let feed = fanfeed::Feed::<u32>::new();
+//! let (sender, receiver) = crossbeam_channel::bounded(1);
+//! let subscriber = feed.subscriber().overflow(fanfeed::Overflow::DropNewest);
+//! let subscription = subscriber.subscribe(sender);
+//! ```
+//!
+//! ```
+//! let feed = fanfeed::Feed::<u32>::new();
+//! let (sender, receiver) = crossbeam_channel::bounded(1);
+//! let subscriber = feed.subscriber().overflow(fanfeed::CarrierOverflow::DropNewest);
+//! let subscription = subscriber.subscribe(sender);
+//! ```
+//!
+//! ```compile_fail,E0277
+//! let feed = fanfeed::Feed::<u32>::new();
+//! let receiver = feed.subscriber().overflow(fanfeed::ring::Overflow::Block).channel();
+//! ```
+//!
+//! ```
+//! let feed = fanfeed::Feed::<u32>::new();
+//! let receiver = feed.subscriber().overflow(fanfeed::Overflow::Block).channel();
+//! ```
+//!
+//! ```compile_fail,E0308
+//! let ring = fanfeed::RingFeed::<u32>::new(4).unwrap();
+//! let reader = ring.subscriber().overflow(fanfeed::Overflow::Block).subscribe();
+//! ```
+//!
+//! ```
+//! let ring = fanfeed::RingFeed::<u32>::new(4).unwrap();
+//! let reader = ring.subscriber().overflow(fanfeed::ring::Overflow::Block).subscribe();
+//! ```
+//!
 //! # A sender of another type
 //!
 //! ```compile_fail,E0277

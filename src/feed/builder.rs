@@ -30,10 +30,27 @@ pub(crate) fn check_capacity(capacity: usize) -> Result<(), CapacityError> {
 
 /// The overflow policy of a builder: [`CarrierOverflow`] at first, or [`Overflow`], which only a
 /// channel of the feed's own can follow.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no overflow policy of a feed's subscriber",
+    label = "use `fanfeed::Overflow` or `fanfeed::CarrierOverflow`",
+    note = "`fanfeed::Overflow` is for `channel()`, whose queue the feed owns",
+    note = "`fanfeed::CarrierOverflow` is for `subscribe()` and `subscribe_fn()`",
+    note = "`fanfeed::ring::Overflow` is for readers of a ring"
+)]
 pub trait OverflowPolicy: Copy + Into<Overflow> + fmt::Debug + sealed::Sealed {}
 
 impl OverflowPolicy for Overflow {}
 impl OverflowPolicy for CarrierOverflow {}
+
+/// The overflow policy of a channel that the caller brings along: [`CarrierOverflow`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no overflow policy of a channel that the caller brings along",
+    label = "use `fanfeed::CarrierOverflow`",
+    note = "`fanfeed::Overflow` is for `channel()`: only the owner of a queue can drop its oldest value"
+)]
+pub trait CarrierPolicy: OverflowPolicy + Into<CarrierOverflow> {}
+
+impl CarrierPolicy for CarrierOverflow {}
 
 mod sealed {
     pub trait Sealed {}
@@ -59,7 +76,7 @@ mod sealed {
 /// `DropOldest` needs a queue that the feed owns, so a channel that the caller brings along cannot
 /// have it:
 ///
-/// ```compile_fail
+/// ```compile_fail,E0277
 /// # use fanfeed::{Feed, Overflow};
 /// let feed = Feed::new();
 /// let (tx, rx) = crossbeam_channel::bounded::<u32>(1);
@@ -186,25 +203,29 @@ impl<'f, T: Send + 'static, P: OverflowPolicy> SubscriberBuilder<'f, T, P> {
         let entry = self.subscribe_port(Port::Own(share.clone()), CarrierOverflow::default());
         Ok(Receiver::new(share, Subscription::from_source(entry)))
     }
-}
 
-impl<T: Send + 'static> SubscriberBuilder<'_, T> {
     /// Subscribes a channel that the caller brings along. Only [`Subscription::stats`] counts what
     /// it misses: see [`Feed::subscribe`](crate::Feed::subscribe).
-    pub fn subscribe<C: Carrier<T> + 'static>(self, carrier: C) -> Subscription {
+    pub fn subscribe<C: Carrier<T> + 'static>(self, carrier: C) -> Subscription
+    where
+        P: CarrierPolicy,
+    {
         let port = match Port::crossbeam(carrier) {
             Ok(port) => port,
             Err(carrier) => foreign(carrier),
         };
-        let overflow = self.overflow;
+        let overflow = self.overflow.into();
         Subscription::from_source(self.subscribe_port(port, overflow))
     }
 
     /// Subscribes a closure, which is called with each value, on the thread that sends it: see
     /// [`Feed::subscribe_fn`](crate::Feed::subscribe_fn).
-    pub fn subscribe_fn<F: Fn(&T) + Send + Sync + 'static>(self, f: F) -> Subscription {
+    pub fn subscribe_fn<F: Fn(&T) + Send + Sync + 'static>(self, f: F) -> Subscription
+    where
+        P: CarrierPolicy,
+    {
         let port = Port::Closure(Box::new(f));
-        let overflow = self.overflow;
+        let overflow = self.overflow.into();
         Subscription::from_source(self.subscribe_port(port, overflow))
     }
 }

@@ -184,9 +184,10 @@ table! { EXPORTERS:
 const EXPORTERS: &[&str] = &[];
 
 /// The public traits, which have no markers.
-const TRAITS: [&str; 5] = [
+const TRAITS: [&str; 6] = [
     "Carrier",
     "mux::EventTypes",
+    "CarrierPolicy",
     "OverflowPolicy",
     "Publish",
     "SubscriptionSource",
