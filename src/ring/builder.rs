@@ -10,6 +10,7 @@ use super::core::{Begin, Core, Joining};
 use super::cursor::Cursor;
 use super::member::Member;
 use super::overflow::Overflow;
+use super::reader::Reader;
 use super::receiver::Receiver;
 use super::waiting::WaitStrategy;
 
@@ -197,7 +198,7 @@ impl<T: Send + Sync + 'static> SubscriberBuilder<'_, T> {
     /// Subscribes the reader. If the ring has ended, the subscription has ended too.
     #[must_use = "dropping it unsubscribes"]
     pub fn subscribe(self) -> Receiver<T> {
-        let mut reader = self.core.join(self.joining);
+        let mut reader = Reader::join(self.core, self.joining);
         reader.follow(self.leaders);
         Receiver::new(reader, self.waiting)
     }
@@ -220,7 +221,7 @@ impl<T: Send + Sync + 'static> SubscriberBuilder<'_, T, u64> {
     pub fn subscribe(self) -> Result<Receiver<T>, PositionError> {
         let mut joining = self.joining;
         joining.begin = Begin::At(self.begin);
-        let mut reader = self.core.join(joining);
+        let mut reader = Reader::join(self.core, joining);
         let position = reader.position();
         if position == self.begin || reader.member.is_cut() {
             reader.follow(self.leaders);

@@ -16,7 +16,6 @@ use super::hold::HeldSend;
 use super::member::Member;
 use super::monitor::ReaderStats;
 use super::overflow::Overflow;
-use super::reader::Reader;
 use super::seat::{Progress, Seat};
 use super::seats::Which;
 use super::shape::Shape;
@@ -120,15 +119,16 @@ impl<T> Core<T> {
         self.count.fetch_sub(1, Ordering::Release);
     }
 
-    /// Seats a new reader. If the ring has ended, its subscription has ended too.
-    pub(crate) fn join(self: &Arc<Self>, joining: Joining) -> Reader<T> {
+    /// Seats a new reader, and returns its subscription, its position, and its kind of seat. If the
+    /// ring has ended, the subscription has ended too.
+    pub(crate) fn join(self: &Arc<Self>, joining: Joining) -> (Arc<Member<T>>, u64, Progress) {
         let kind = kind(joining.overflow);
         let mut registry = self.registry.lock();
         if registry.closed {
             // No value was published from there on.
             let end = self.track.end();
             let member = Member::ended(Arc::clone(self), joining.name);
-            return Reader::new(member, end, Progress::strict(0));
+            return (member, end, Progress::strict(0));
         }
         let seat = match registry.free.pop() {
             Some(Reverse(seat)) => seat,
@@ -159,7 +159,7 @@ impl<T> Core<T> {
         }
         // Another thread may have taken this reader for one that is further back.
         self.drop_passed();
-        Reader::new(member, position, kind)
+        (member, position, kind)
     }
 
     /// Registers a reader at the requested position, or as near to it as possible. Returns its

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use crate::error::{RecvTimeoutError, SubscriptionError, TryRecvError};
 use crate::sync::mutant;
 
-use super::core::Core;
+use super::core::{Core, Joining};
 use super::cuts::Cuts;
 use super::leaders::Leaders;
 use super::member::Member;
@@ -80,9 +80,10 @@ pub(crate) struct Reader<T> {
 }
 
 impl<T> Reader<T> {
-    pub(crate) fn new(member: Arc<Member<T>>, position: u64, kind: Progress) -> Self {
+    pub(crate) fn join(core: &Arc<Core<T>>, joining: Joining) -> Self {
+        let (member, position, kind) = core.join(joining);
         Self {
-            core: Arc::clone(member.core()),
+            core: Arc::clone(core),
             member,
             position,
             known: position,

@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicUsize;
 use std::task::Wake;
 
 use super::super::core::Joining;
+use super::super::reader::Reader;
 use super::*;
 
 #[derive(Default)]
@@ -39,7 +40,7 @@ fn a_task_behind_a_preempted_sender_soon_stops_waking_itself() {
 
     for (was_in_line, is_starved) in [(false, false), (true, false), (false, true), (true, true)] {
         let claimant = Claimant::new(1, false).unwrap();
-        let reader = was_in_line.then(|| claimant.core().join(Joining::default()));
+        let reader = was_in_line.then(|| Reader::join(claimant.core(), Joining::default()));
         // Acts as a sender that is preempted before it stamps.
         let claim = claimant.claim::<false>(1).ok().unwrap();
         if is_starved {
@@ -71,7 +72,7 @@ fn a_task_behind_a_preempted_sender_soon_stops_waking_itself() {
 #[test]
 fn senders_in_line_are_woken_when_a_reader_or_a_sender_leaves_room() {
     let claimant = Claimant::new(2, false).unwrap();
-    let [mut one, mut other] = [(); 2].map(|()| claimant.core().join(Joining::default()));
+    let [mut one, mut other] = [(); 2].map(|()| Reader::join(claimant.core(), Joining::default()));
     claimant.send(7);
     claimant.send(7);
     let counts = [(); 3].map(|()| Arc::new(Count::default()));
