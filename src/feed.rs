@@ -6,6 +6,7 @@ mod blocked;
 mod builder;
 mod chunk;
 mod claiming;
+mod closures;
 mod core;
 mod crossbeam;
 mod delivery;

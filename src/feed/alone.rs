@@ -101,8 +101,8 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         // chunk says that it has an own channel.
         let queue = unsafe { first.seat(live.trailing_zeros() as usize).own_unchecked() };
         let offered = match &visit {
-            Lone::Alone(visit) => queue.offer_alone(value, visit.window()),
-            Lone::Among(_) => queue.offer_among(value),
+            Lone::Alone(visit) => queue.offer_now(value, Some(visit.window())),
+            Lone::Among(_) => queue.offer_now(value, None),
         };
         match offered {
             Ok(waits) => {
@@ -284,7 +284,8 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         let mut rung = 0;
         if let Some(window) = by.open() {
             // SAFETY: the visit to the chunk goes on.
-            rung = unsafe { (pass.run).offer(|queue, value| queue.offer_alone(value, &window)) };
+            rung =
+                unsafe { (pass.run).offer(|queue, value| queue.offer_now(value, Some(&window))) };
         }
         pass.rung |= rung;
         self.delivered += before - pass.run.len();

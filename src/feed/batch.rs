@@ -11,13 +11,14 @@ use std::sync::Arc;
 
 use super::blocked;
 use super::chunk::{Chunk, Seat};
+use super::closures::each_closure;
 use super::core::Core;
 use super::delivery::{self, Delivery, Settled};
 use super::directory::Kind;
 use super::entry::Entry;
 use super::pending::Pending;
 use super::queue::Queue;
-use super::record::{Place, Section};
+use super::record::Section;
 use super::refusal::End;
 use crate::error::SubscriptionError;
 use crate::overflow::Overflow;
@@ -295,27 +296,18 @@ impl<T: Clone + Send + 'static> Batch<T> {
 
     /// Calls the closures of a chunk. The caller has begun a visit to the chunk.
     fn call_chunk(&mut self, core: &Core<T>, chunk: &Chunk<T>, section: &Section<'_>) {
-        let (key, place) = (chunk.key(), chunk.place());
-        let mut chunk = chunk;
-        let mut left = u64::MAX;
-        loop {
-            left &= chunk.live().load();
-            // If the originals are gone, these closures subscribed after the batch had begun.
-            if left == 0 || self.sent != 0 {
-                return;
+        each_closure(core, chunk, section, |entry| {
+            if self.sent != 0 {
+                // The originals are gone: these closures subscribed after the batch had begun.
+                return false;
             }
-            let index = left.trailing_zeros() as usize;
-            left &= left - 1;
-            section.narrow(Place::seat(key, index));
-            // SAFETY: the visit to this seat began before `live` was read, and it was live.
-            let entry = unsafe { chunk.seat(index) }.entry();
             for value in &self.block {
                 if entry.is_cut() {
                     // The closure has ended its own subscription, or its feed. As with single
                     // sends, it gets no more values.
                     break;
                 }
-                // SAFETY: as above.
+                // SAFETY: this is in a visit to the entry's seat, which was live in it.
                 match catch(|| unsafe { entry.call(value, section.lane()) }) {
                     Ok(()) => self.delivered += 1,
                     Err(panic) => {
@@ -324,16 +316,8 @@ impl<T: Clone + Send + 'static> Batch<T> {
                     }
                 }
             }
-            if left == 0 {
-                return;
-            }
-            section.begin(place);
-            // SAFETY: the visit to this chunk has just begun.
-            let Some(again) = (unsafe { core.directory().chunk_in_visit(key) }) else {
-                return;
-            };
-            chunk = again;
-        }
+            true
+        });
     }
 
     /// Waits for the subscribers that had no room, one value after the other.

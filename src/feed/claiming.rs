@@ -60,25 +60,12 @@ impl<T> Queue<T> {
         has_room
     }
 
-    /// Puts a value into the queue, in a window; for queues whose senders do not evict. Returns
-    /// true if the receiver waits. Gives the value back if there is no room, or the queue is
-    /// closed.
+    /// Puts a value into the queue, in the window if there is one, and otherwise as one of several
+    /// senders; for queues whose senders do not evict. Returns true if the receiver waits. Gives the
+    /// value back if there is no room, or the queue is closed.
     #[inline(always)]
-    pub(crate) fn offer_alone(&self, value: T, _window: &OpenWindow<'_>) -> Result<bool, T> {
-        let Ok((place, _)) = self.claim_alone(1) else {
-            return Err(value);
-        };
-        let waits = self.put(place, value);
-        self.fetch_ahead(place);
-        Ok(waits)
-    }
-
-    /// Puts a value into the queue, as one of several senders; for queues whose senders do not
-    /// evict. Returns true if the receiver waits. Gives the value back if there is no room, or the
-    /// queue is closed.
-    #[inline(always)]
-    pub(crate) fn offer_among(&self, value: T) -> Result<bool, T> {
-        let Ok((place, _)) = self.claim_places(1, None) else {
+    pub(crate) fn offer_now(&self, value: T, window: Option<&OpenWindow<'_>>) -> Result<bool, T> {
+        let Ok((place, _)) = self.claim_places(1, window) else {
             return Err(value);
         };
         let waits = self.put(place, value);

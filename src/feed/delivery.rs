@@ -10,6 +10,7 @@ use std::task::Waker;
 
 use super::alone::Pass;
 use super::chunk::Chunk;
+use super::closures::each_closure;
 use super::core::Core;
 use super::directory::Kind;
 use super::entry::{Entry, Seating};
@@ -18,7 +19,6 @@ use super::pending::{Listening, Pending, PendingList, Waiter};
 use super::record::{Place, Section};
 use super::refusal::{End, Refusal};
 use crate::error::SubscriptionError;
-use crate::sync::mutant;
 use crate::wait::{Caught, catch};
 
 /// If there are only crossbeam senders, and all their seats are below this bit, they are so few
@@ -191,43 +191,19 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         }
     }
 
-    /// Calls the live closures of a chunk. Each has its own place, so that a slow closure delays
-    /// only its own unsubscribe. The caller has begun a visit to the chunk.
-    #[cold]
+    /// Calls the live closures of a chunk. The caller has begun a visit to the chunk.
     fn call_chunk(&mut self, core: &Core<T>, chunk: &Chunk<T>, section: &Section<'_>) {
-        let (key, place) = (chunk.key(), chunk.place());
-        let mut chunk = chunk;
-        let mut left = u64::MAX;
-        loop {
-            if !mutant!("closures_are_looked_at_once") || left == u64::MAX {
-                left &= chunk.live().load();
-            }
-            if left == 0 {
-                return;
-            }
-            let index = left.trailing_zeros() as usize;
-            left &= left - 1;
-            if !mutant!("closure_is_called_in_its_chunk") {
-                section.narrow(Place::seat(key, index));
-            }
-            // SAFETY: the visit to this seat began before `live` was read, and it was live.
-            let entry = unsafe { chunk.seat(index) }.entry();
-            let Some(value) = &self.original else { return };
-            // SAFETY: as above.
+        each_closure(core, chunk, section, |entry| {
+            let Some(value) = &self.original else {
+                return false;
+            };
+            // SAFETY: this is in a visit to the entry's seat, which was live in it.
             match catch(|| unsafe { entry.call(value, section.lane()) }) {
                 Ok(()) => self.delivered += 1,
                 Err(panic) => self.after_panic(core, entry, 0, false, panic),
             }
-            if left == 0 {
-                return;
-            }
-            section.begin(place);
-            // SAFETY: the visit to this chunk has just begun.
-            let Some(again) = (unsafe { core.directory().chunk_in_visit(key) }) else {
-                return;
-            };
-            chunk = again;
-        }
+            true
+        });
     }
 
     /// A value to hand over: the spare, or a clone if other subscribers must still be served, or

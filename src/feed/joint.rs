@@ -74,7 +74,7 @@ impl<T> Clone for JointSender<T> {
 impl<T: Send + 'static> Carrier<T> for JointSender<T> {
     fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
         let share = &self.0.share;
-        match share.offer_among(value) {
+        match share.offer_now(value, None) {
             Ok(receiver_waits) => {
                 if receiver_waits {
                     share.ring();
