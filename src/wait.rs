@@ -16,6 +16,8 @@ mod alarm;
 #[cfg(feature = "tracing")]
 mod alerts;
 mod blockage;
+#[cfg(all(test, not(any(fanfeed_loom, fanfeed_shuttle))))]
+mod count;
 mod line;
 mod looks;
 mod nesting;
@@ -38,6 +40,8 @@ pub use alarm::has_alarm_thread;
 #[cfg(feature = "tracing")]
 pub(crate) use alerts::{Alerts, Report, Told};
 pub(crate) use blockage::{Blockage, Blocked, EndedWait, Wait, Waits};
+#[cfg(all(test, not(any(fanfeed_loom, fanfeed_shuttle))))]
+pub(crate) use count::Count;
 pub(crate) use line::{Key, Line};
 pub(crate) use looks::Looks;
 pub(crate) use nesting::{InCallback, InDelivery, Reap, in_delivery, may_reap, may_wait, postpone};

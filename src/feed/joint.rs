@@ -126,19 +126,10 @@ impl<T: Send + 'static> Carrier<T> for JointSender<T> {
 #[cfg(all(test, not(any(fanfeed_loom, fanfeed_shuttle))))]
 mod tests {
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::task::{Wake, Waker};
+    use std::task::Waker;
 
     use super::{Carrier, JointSender, Receiver, Room, Subscription, joint_channel};
-
-    #[derive(Default)]
-    struct Woken(AtomicUsize);
-
-    impl Wake for Woken {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::SeqCst);
-        }
-    }
+    use crate::wait::Count;
 
     fn channel(capacity: usize) -> (JointSender<u32>, Receiver<u32>) {
         let mut sender = None;
@@ -153,12 +144,12 @@ mod tests {
     fn room_for_one_wakes_one_send_and_the_end_wakes_all() {
         let (sender, mut receiver) = channel(1);
         let sends = [(); 4].map(|()| {
-            let woken = Arc::new(Woken::default());
+            let woken = Arc::new(Count::default());
             (Arc::clone(&woken), Waker::from(woken))
         });
         let woken = || {
             let sends = sends.each_ref();
-            sends.map(|(woken, _)| woken.0.swap(0, Ordering::SeqCst))
+            sends.map(|(woken, _)| woken.take())
         };
         assert_eq!(sender.poll_room(&sends[0].1), Room::Ready);
         sender.try_send(0).unwrap();

@@ -175,20 +175,11 @@ fn count_own(mut receiver: mux::Subscription, all: &Arc<AtomicUsize>) -> JoinHan
 #[test]
 fn a_subscription_is_a_stream() {
     use std::pin::Pin;
-    use std::task::{Context, Poll, Wake};
+    use std::task::{Context, Poll};
 
     use futures_core::Stream;
 
-    #[derive(Default)]
-    struct Woken(AtomicUsize);
-    impl Wake for Woken {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::SeqCst);
-        }
-    }
-
-    let woken = Arc::new(Woken::default());
-    let waker = Arc::clone(&woken).into();
+    let (woken, waker) = crate::common::tasks::counting_waker();
     let mut context = Context::from_waker(&waker);
     let mux = TypeMux::new();
     let mut subscription = mux.subscribe::<(Number, Letter)>();

@@ -6,15 +6,7 @@ use std::task::Wake;
 use super::super::core::Joining;
 use super::super::reader::Reader;
 use super::*;
-
-#[derive(Default)]
-struct Count(AtomicUsize);
-
-impl Wake for Count {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-    }
-}
+use crate::wait::Count;
 
 /// Counts how often its own thread has woken it.
 #[cfg(feature = "async")]
@@ -76,11 +68,7 @@ fn senders_in_line_are_woken_when_a_reader_or_a_sender_leaves_room() {
     claimant.send(7);
     claimant.send(7);
     let counts = [(); 3].map(|()| Arc::new(Count::default()));
-    let woken = || {
-        counts
-            .each_ref()
-            .map(|count| count.0.load(Ordering::SeqCst))
-    };
+    let woken = || counts.each_ref().map(|count| count.get());
     let wakers = counts
         .each_ref()
         .map(|count| Waker::from(Arc::clone(count)));

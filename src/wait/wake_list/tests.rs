@@ -5,16 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Wake, Waker};
 
+use super::super::count::Count;
 use super::{KEPT, ListPlace, WakeList};
-
-#[derive(Default)]
-struct Count(AtomicUsize);
-
-impl Wake for Count {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-    }
-}
 
 #[derive(Default)]
 struct Waiting {
@@ -32,7 +24,7 @@ impl Waiting {
     }
 
     fn woken(&self) -> usize {
-        self.count.0.load(Ordering::SeqCst)
+        self.count.get()
     }
 
     /// Whether the list has a waker of it.
@@ -88,7 +80,7 @@ fn a_waiter_that_joins_again_is_woken_once_by_its_last_waker() {
     waiting.join(&list);
     assert_eq!(Arc::strong_count(&before), 1);
     list.wake_all();
-    assert_eq!((waiting.woken(), before.0.load(Ordering::SeqCst)), (1, 0));
+    assert_eq!((waiting.woken(), before.get()), (1, 0));
     waiting.join(&list);
     list.wake_all();
     assert_eq!(waiting.woken(), 2);

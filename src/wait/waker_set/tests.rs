@@ -1,19 +1,8 @@
 //! The line, one step at a time.
 #![cfg(not(any(fanfeed_loom, fanfeed_shuttle)))]
 
-use std::task::Wake;
-
-use super::{Again, Arc, BOUND, Instant, Ordering, Ticket, Waker, WakerSet};
-use crate::sync::AtomicUsize;
-
-#[derive(Default)]
-struct Count(AtomicUsize);
-
-impl Wake for Count {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-    }
-}
+use super::super::count::Count;
+use super::{Again, Arc, BOUND, Instant, Ticket, Waker, WakerSet};
 
 struct Waiting {
     ticket: Ticket,
@@ -33,7 +22,7 @@ impl Waiting {
     }
 
     fn woken(&self) -> usize {
-        self.count.0.load(Ordering::SeqCst)
+        self.count.get()
     }
 }
 
