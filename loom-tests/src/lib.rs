@@ -25,12 +25,14 @@ mod primitives {
     pub(crate) use loom::sync::Mutex;
 }
 mod tally;
+mod task;
 mod why;
 
 pub use ledger::{Ledger, Token};
 pub use model::{FailingModel, Model};
 pub use post::{Post, PostBox, post};
 pub use tally::Tally;
+pub use task::block_on;
 pub use why::Why;
 
 /// The names of the fences that a running stream of a ring does not need, as mutants, before those

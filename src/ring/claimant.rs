@@ -21,7 +21,7 @@ use super::core::Core;
 use super::gate::{Gate, Held};
 #[cfg(feature = "async")]
 use super::hold::HeldSend;
-use super::room::{self, Refusal};
+use super::room::{self, Refusal, Unsent};
 use super::shape::Shape;
 use super::track::CLOSED;
 
@@ -156,7 +156,7 @@ impl<T> Claimant<T> {
         &self,
         mut values: I,
         mut claim: impl FnMut(u64) -> Result<Claim, Refusal>,
-    ) -> Result<u64, Unsent<T, I>> {
+    ) -> Result<u64, Unsent<Vec<T>, I>> {
         /// Values taken from the iterator before any of them is sent, because no user code runs
         /// between claiming and stamping.
         const AT_ONCE: usize = 32;
@@ -498,22 +498,6 @@ impl<T> Claimant<T> {
             self.core.look_after_publishing(claim.begin + 1);
         }
         old
-    }
-}
-
-/// Values that were not sent.
-struct Unsent<T, I> {
-    refusal: Refusal,
-    taken: Vec<T>,
-    rest: I,
-}
-
-impl<T, I: Iterator<Item = T>> Unsent<T, I> {
-    #[cold]
-    fn collect(self) -> TrySendError<Vec<T>> {
-        let mut values = self.taken;
-        values.extend(self.rest);
-        self.refusal.of(values)
     }
 }
 

@@ -30,6 +30,22 @@ impl Refusal {
     }
 }
 
+/// Values that were not sent: those taken from an iterator, and the rest of it.
+pub(crate) struct Unsent<V, I> {
+    pub(crate) refusal: Refusal,
+    pub(crate) taken: V,
+    pub(crate) rest: I,
+}
+
+impl<V: IntoIterator<Item = I::Item>, I: Iterator> Unsent<V, I> {
+    /// Gives the values back.
+    #[cold]
+    pub(crate) fn collect(self) -> TrySendError<Vec<I::Item>> {
+        let values = self.taken.into_iter().chain(self.rest).collect();
+        self.refusal.of(values)
+    }
+}
+
 /// How long a sender looks for room in all before it waits in line, however often readers move on.
 const LOOKS: Duration = Duration::from_micros(100);
 

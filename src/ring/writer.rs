@@ -9,7 +9,7 @@
 //! register.
 
 use std::cell::LazyCell;
-use std::iter;
+use std::iter::{self, Once};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -18,7 +18,7 @@ use crate::error::{CapacityError, TrySendError};
 use super::blocked_senders::Look;
 use super::core::Core;
 use super::gate::{Gate, Held};
-use super::room::{self, Refusal};
+use super::room::{self, Refusal, Unsent};
 use super::shape::Shape;
 use super::storage::SegmentRef;
 
@@ -148,7 +148,7 @@ impl<T> Writer<T> {
         &mut self,
         mut values: I,
         mut room: impl FnMut(&mut Self) -> Result<(), Refusal>,
-    ) -> Result<u64, Unsent<I>> {
+    ) -> Result<u64, Unsent<Once<T>, I>> {
         loop {
             // Taken before looking for room, because there may be no more values.
             let Some(mut value) = values.next() else {
@@ -159,7 +159,7 @@ impl<T> Writer<T> {
             {
                 return Err(Unsent {
                     refusal,
-                    first: value,
+                    taken: iter::once(value),
                     rest: values,
                 });
             }
@@ -406,21 +406,6 @@ impl Seldom {
         }
         core.overrun(self.gate.take_overrun(&core.track));
         core.drop_passed();
-    }
-}
-
-/// Values that were not sent.
-struct Unsent<I: Iterator> {
-    refusal: Refusal,
-    first: I::Item,
-    rest: I,
-}
-
-impl<I: Iterator> Unsent<I> {
-    #[cold]
-    fn collect(self) -> TrySendError<Vec<I::Item>> {
-        let values = iter::once(self.first).chain(self.rest).collect();
-        self.refusal.of(values)
     }
 }
 

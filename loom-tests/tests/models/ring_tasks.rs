@@ -9,36 +9,11 @@
 //! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test models ring_tasks::
 //! ```
 use std::future::Future;
-use std::pin::pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Waker};
 
 use fanfeed::{Carrier, RingFeed, Room, ring};
-use fanfeed_loom_tests::{Ledger, Model, Token, Why};
-use loom::sync::Notify;
+use fanfeed_loom_tests::{Ledger, Model, Token, Why, block_on};
 use loom::thread::{self, JoinHandle};
-
-/// Says that it was woken.
-struct Bell(Notify);
-
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        self.0.notify();
-    }
-}
-
-/// Polls a future each time it was woken.
-fn block_on<F: Future>(future: F) -> F::Output {
-    let mut future = pin!(future);
-    let bell = Arc::new(Bell(Notify::new()));
-    let waker = Waker::from(Arc::clone(&bell));
-    loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            return output;
-        }
-        bell.0.wait();
-    }
-}
 
 /// A task that sends this.
 fn task(ring: &RingFeed<Token>, ledger: &Ledger, number: u32) -> JoinHandle<u64> {

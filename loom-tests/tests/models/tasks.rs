@@ -9,37 +9,12 @@
 //! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test models tasks::
 //! ```
 use std::future::Future;
-use std::pin::pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Waker};
 
 use fanfeed::{Carrier, Feed, TrySendError, has_alarm_thread};
-use fanfeed_loom_tests::{Model, Why};
-use loom::sync::Notify;
+use fanfeed_loom_tests::{Model, Why, block_on};
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
-
-/// Says that it was woken.
-struct Bell(Notify);
-
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        self.0.notify();
-    }
-}
-
-/// Polls a future each time it was woken.
-fn block_on<F: Future>(future: F) -> F::Output {
-    let mut future = pin!(future);
-    let bell = Arc::new(Bell(Notify::new()));
-    let waker = Waker::from(Arc::clone(&bell));
-    loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            return output;
-        }
-        bell.0.wait();
-    }
-}
 
 /// Full for the first two of three tries, and cannot tell when it has room.
 struct FullAtFirst(AtomicUsize);
