@@ -67,8 +67,6 @@ pub use receiver::Receiver;
 pub use send_async::SendAsync;
 #[cfg(feature = "async")]
 pub use sink::FeedSink;
-#[cfg(feature = "async")]
-pub use stream::{RecvAsync, RecvMany};
 pub use subscribers::SubscriberStats;
 pub use undelivered::{Cause, Missed, Undelivered};
 

@@ -154,7 +154,7 @@
 //! | `SendAsync` | the remaining subscribers never get the value; if it was next in line for room, the send behind it is woken a few milliseconds late |
 //! | `FeedSink` | as for `SendAsync` if it holds an item; its feed does not end by itself |
 //! | `ring::SendAsync` | the value is neither sent nor dropped; the send behind it is woken late, as above |
-//! | an iterator that borrows, `RecvAsync`, `RecvMany`, `ring::RecvAsync`, `ring::RecvMany`, `ring::WaitAsync`, [`Closed`], [`CancelToken`], [`SubscriptionHandle`], [`ring::Handle`], [`ring::Cursor`], a weak handle, options | nothing |
+//! | an iterator that borrows, `RecvAsync`, `RecvMany`, `ring::WaitAsync`, [`Closed`], [`CancelToken`], [`SubscriptionHandle`], [`ring::Handle`], [`ring::Cursor`], a weak handle, options | nothing |
 //!
 //! # Trade-offs
 //!
@@ -257,7 +257,7 @@ pub use feed::{
     SubscriberStats, ThreadSlot, Undelivered, WeakFeed,
 };
 #[cfg(feature = "async")]
-pub use feed::{FeedSink, RecvAsync, RecvMany, SendAsync};
+pub use feed::{FeedSink, SendAsync};
 #[cfg(feature = "metrics")]
 pub use meters::MetricsExporter;
 #[allow(deprecated)]
@@ -265,6 +265,8 @@ pub use mux::TypeMux;
 pub use overflow::{CarrierOverflow, Overflow};
 pub use publish::Publish;
 pub use receive::{IntoIter, Iter, TryIter};
+#[cfg(feature = "async")]
+pub use receive::{RecvAsync, RecvMany};
 pub use resubscribe::{resubscribe, resubscribe_with_error};
 pub use ring::{ExclusiveRingFeed, RingFeed, WeakRingFeed};
 // The names that these types had before 0.1.0, for programs that follow the repository.
@@ -273,6 +275,9 @@ pub use mux::{
     Closed as MuxClosed, Event as TypeMuxEvent, EventTypes,
     SubscriberBuilder as TypeMuxSubscriberBuilder, Subscription as TypeMuxSubscription,
 };
+#[cfg(feature = "async")]
+#[doc(hidden)]
+pub use ring::SendAsync as RingSendAsync;
 #[doc(hidden)]
 pub use ring::{
     Builder as RingBuilder, Cursor as RingCursor, Event as RingEvent, Handle as RingHandle,
@@ -280,9 +285,6 @@ pub use ring::{
     ReaderStats as RingReaderStats, Receiver as RingReceiver,
     SubscriberBuilder as RingSubscriberBuilder, TryIter as RingTryIter, WaitStrategy as Waiting,
 };
-#[cfg(feature = "async")]
-#[doc(hidden)]
-pub use ring::{RecvAsync as RingRecvAsync, SendAsync as RingSendAsync};
 pub use scope::SubscriptionScope;
 pub use subscription::{
     CancelToken, Closed, Stats, Subscription, SubscriptionHandle, SubscriptionId,

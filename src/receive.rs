@@ -1,10 +1,16 @@
 //! Floor 3: what the receivers of feeds and of rings share.
 
+#[cfg(feature = "async")]
+use std::future::Future;
 use std::iter::FusedIterator;
+#[cfg(feature = "async")]
+use std::pin::Pin;
+#[cfg(feature = "async")]
+use std::task::{Context, Poll};
 
 use crate::error::{RecvError, TryRecvError};
 
-/// A receiver, as its iterators use it.
+/// A receiver, as its iterators and futures use it.
 pub trait Receive {
     /// What it receives: a value of a channel, or a clone of a ring's value.
     type Value;
@@ -14,6 +20,23 @@ pub trait Receive {
 
     /// Takes the next value, if there is one now.
     fn next_value_now(&mut self) -> Result<Self::Value, TryRecvError>;
+
+    /// Takes the next value, or registers the task's waker if there is none.
+    #[cfg(feature = "async")]
+    fn poll_value(&mut self, context: &Context<'_>) -> Poll<Result<Self::Value, RecvError>>;
+
+    /// Appends up to `limit` values, at least one, or registers the task's waker if there is none.
+    #[cfg(feature = "async")]
+    fn poll_values(
+        &mut self,
+        context: &Context<'_>,
+        values: &mut Vec<Self::Value>,
+        limit: usize,
+    ) -> Poll<Result<usize, RecvError>>;
+
+    /// Removes the waker of the task that polled and no longer waits.
+    #[cfg(feature = "async")]
+    fn forget_waker(&mut self);
 }
 
 /// The next value, and waits for it. Skips missed values. `None` once no value will come any more.
@@ -72,3 +95,71 @@ impl<R: Receive> Iterator for IntoIter<R> {
 }
 
 impl<R: Receive> FusedIterator for IntoIter<R> {}
+
+/// The next item of a receiver's stream: skips missed values, and ends once no value will come any
+/// more.
+#[cfg(feature = "async")]
+pub(crate) fn poll_next<R: Receive>(
+    receiver: &mut R,
+    context: &Context<'_>,
+) -> Poll<Option<R::Value>> {
+    loop {
+        return match receiver.poll_value(context) {
+            Poll::Ready(Ok(value)) => Poll::Ready(Some(value)),
+            Poll::Ready(Err(RecvError::Lagged(_))) => continue,
+            Poll::Ready(Err(RecvError::Closed | RecvError::Overflowed)) => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        };
+    }
+}
+
+/// A receive that waits without blocking a thread. Made by the `recv_async` method of a receiver
+/// `R`.
+#[cfg(feature = "async")]
+#[derive(Debug)]
+#[must_use = "a future does nothing unless it is awaited"]
+pub struct RecvAsync<'a, R: Receive>(pub(crate) &'a mut R);
+
+#[cfg(feature = "async")]
+impl<R: Receive> Future for RecvAsync<'_, R> {
+    type Output = Result<R::Value, RecvError>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.get_mut().0.poll_value(context)
+    }
+}
+
+#[cfg(feature = "async")]
+impl<R: Receive> Drop for RecvAsync<'_, R> {
+    fn drop(&mut self) {
+        self.0.forget_waker();
+    }
+}
+
+/// A receive of several values that waits without blocking a thread. Made by the `recv_many` method
+/// of a receiver `R`.
+#[cfg(feature = "async")]
+#[derive(Debug)]
+#[must_use = "a future does nothing unless it is awaited"]
+pub struct RecvMany<'a, R: Receive> {
+    pub(crate) receiver: &'a mut R,
+    pub(crate) values: &'a mut Vec<R::Value>,
+    pub(crate) limit: usize,
+}
+
+#[cfg(feature = "async")]
+impl<R: Receive> Future for RecvMany<'_, R> {
+    type Output = Result<usize, RecvError>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        this.receiver.poll_values(context, this.values, this.limit)
+    }
+}
+
+#[cfg(feature = "async")]
+impl<R: Receive> Drop for RecvMany<'_, R> {
+    fn drop(&mut self) {
+        self.receiver.forget_waker();
+    }
+}

@@ -82,7 +82,7 @@ pub use receiver::Receiver;
 #[cfg(feature = "async")]
 pub use send_async::SendAsync;
 #[cfg(feature = "async")]
-pub use stream::{RecvAsync, RecvMany, WaitAsync};
+pub use stream::WaitAsync;
 pub use waiting::WaitStrategy;
 
 /// Waits for each value of a [`Receiver`], and clones it. Made by [`Receiver::iter`].

@@ -402,32 +402,6 @@ impl<T> Receiver<T> {
         self.queue.is_closed() && self.is_empty() && self.untold == 0 && !self.queue.has_gap()
     }
 
-    /// Removes the waker of the task that polled and no longer waits.
-    pub(crate) fn forget_waker(&self) {
-        self.queue.bell().clear();
-    }
-
-    /// Takes the next value, or registers the task's waker if there is none.
-    pub(crate) fn poll_pop(&mut self, context: &Context<'_>) -> Poll<Result<T, RecvError>> {
-        self.poll_take(context, Self::pop)
-    }
-
-    /// Appends up to `limit` values, at least one, or registers the task's waker if there is none.
-    pub(crate) fn poll_pop_many(
-        &mut self,
-        context: &Context<'_>,
-        values: &mut Vec<T>,
-        limit: usize,
-    ) -> Poll<Result<usize, RecvError>> {
-        if limit == 0 {
-            return Poll::Ready(Ok(0));
-        }
-        self.poll_take(context, |receiver| {
-            values.reserve(limit.min(receiver.len()));
-            receiver.take_up_to(limit, false, |value| values.push(value))
-        })
-    }
-
     /// Returns what `take` finds, or registers the task's waker if it finds nothing.
     #[inline]
     fn poll_take<R>(
@@ -489,6 +463,32 @@ impl<T> Receive for Receiver<T> {
 
     fn next_value_now(&mut self) -> Result<T, TryRecvError> {
         self.pop_now()
+    }
+
+    #[cfg(feature = "async")]
+    fn poll_value(&mut self, context: &Context<'_>) -> Poll<Result<T, RecvError>> {
+        self.poll_take(context, Self::pop)
+    }
+
+    #[cfg(feature = "async")]
+    fn poll_values(
+        &mut self,
+        context: &Context<'_>,
+        values: &mut Vec<T>,
+        limit: usize,
+    ) -> Poll<Result<usize, RecvError>> {
+        if limit == 0 {
+            return Poll::Ready(Ok(0));
+        }
+        self.poll_take(context, |receiver| {
+            values.reserve(limit.min(receiver.len()));
+            receiver.take_up_to(limit, false, |value| values.push(value))
+        })
+    }
+
+    #[cfg(feature = "async")]
+    fn forget_waker(&mut self) {
+        self.queue.bell().clear();
     }
 }
 

@@ -1,6 +1,5 @@
 //! Receiving without blocking a thread.
 
-use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -8,7 +7,7 @@ use futures_core::Stream;
 use futures_core::stream::FusedStream;
 
 use super::receiver::Receiver;
-use crate::error::RecvError;
+use crate::receive::{self, RecvAsync, RecvMany};
 
 /// The values of a feed's own channel. The stream ends when the subscription has ended and every
 /// value is taken. It skips missed values, which [`Receiver::missed`] counts.
@@ -34,15 +33,7 @@ impl<T> Stream for Receiver<T> {
     type Item = T;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T>> {
-        let this = self.get_mut();
-        loop {
-            return match this.poll_pop(context) {
-                Poll::Ready(Ok(value)) => Poll::Ready(Some(value)),
-                Poll::Ready(Err(RecvError::Lagged(_))) => continue,
-                Poll::Ready(Err(RecvError::Closed | RecvError::Overflowed)) => Poll::Ready(None),
-                Poll::Pending => Poll::Pending,
-            };
-        }
+        receive::poll_next(self.get_mut(), context)
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -53,53 +44,6 @@ impl<T> Stream for Receiver<T> {
 impl<T> FusedStream for Receiver<T> {
     fn is_terminated(&self) -> bool {
         self.is_at_end()
-    }
-}
-
-/// A receive that waits without blocking a thread. Made by [`Receiver::recv_async`].
-#[derive(Debug)]
-#[must_use = "a future does nothing unless it is awaited"]
-pub struct RecvAsync<'a, T> {
-    receiver: &'a mut Receiver<T>,
-}
-
-impl<T> Future for RecvAsync<'_, T> {
-    type Output = Result<T, RecvError>;
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        self.get_mut().receiver.poll_pop(context)
-    }
-}
-
-impl<T> Drop for RecvAsync<'_, T> {
-    fn drop(&mut self) {
-        self.receiver.forget_waker();
-    }
-}
-
-/// A receive of several values that waits without blocking a thread. Made by
-/// [`Receiver::recv_many`].
-#[derive(Debug)]
-#[must_use = "a future does nothing unless it is awaited"]
-pub struct RecvMany<'a, T> {
-    receiver: &'a mut Receiver<T>,
-    values: &'a mut Vec<T>,
-    limit: usize,
-}
-
-impl<T> Future for RecvMany<'_, T> {
-    type Output = Result<usize, RecvError>;
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.get_mut();
-        this.receiver
-            .poll_pop_many(context, this.values, this.limit)
-    }
-}
-
-impl<T> Drop for RecvMany<'_, T> {
-    fn drop(&mut self) {
-        self.receiver.forget_waker();
     }
 }
 
@@ -142,7 +86,7 @@ impl<T> Receiver<T> {
     /// #     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(test).unwrap();
     /// # }
     /// ```
-    pub fn recv_many<'a>(&'a mut self, values: &'a mut Vec<T>, limit: usize) -> RecvMany<'a, T> {
+    pub fn recv_many<'a>(&'a mut self, values: &'a mut Vec<T>, limit: usize) -> RecvMany<'a, Self> {
         RecvMany {
             receiver: self,
             values,
@@ -185,7 +129,7 @@ impl<T> Receiver<T> {
     /// # Errors
     ///
     /// See [Lagging](Receiver#lagging) and [Closing](Receiver#closing).
-    pub fn recv_async(&mut self) -> RecvAsync<'_, T> {
-        RecvAsync { receiver: self }
+    pub fn recv_async(&mut self) -> RecvAsync<'_, Self> {
+        receive::RecvAsync(self)
     }
 }

@@ -637,34 +637,6 @@ impl<T: Clone> Receiver<T> {
 }
 
 #[cfg(feature = "async")]
-impl<T: Clone> Receiver<T> {
-    /// Takes a clone of the next value, or registers the task's waker if there is none.
-    pub(crate) fn poll_next_value(&mut self, context: &Context<'_>) -> Poll<Result<T, RecvError>> {
-        self.poll_look(context, Self::take)
-    }
-
-    /// Appends clones of up to `limit` values, at least one, or registers the task's waker if there
-    /// is none.
-    pub(crate) fn poll_next_values(
-        &mut self,
-        context: &Context<'_>,
-        values: &mut Vec<T>,
-        limit: usize,
-    ) -> Poll<Result<usize, RecvError>> {
-        if limit == 0 {
-            return Poll::Ready(Ok(0));
-        }
-        self.poll_look(context, |receiver| {
-            let clone = |value: &T| values.push(value.clone());
-            match receiver.reader.read(limit, clone)? {
-                0 => Err(TryRecvError::Empty),
-                read => Ok(read),
-            }
-        })
-    }
-}
-
-#[cfg(feature = "async")]
 impl<T> Receiver<T> {
     /// Registers the task's waker if there is nothing to read or to report.
     pub(crate) fn poll_wait(&mut self, context: &Context<'_>) -> Poll<Result<(), RecvError>> {
@@ -747,6 +719,35 @@ impl<T: Clone> Receive for Receiver<T> {
 
     fn next_value_now(&mut self) -> Result<T, TryRecvError> {
         self.try_recv()
+    }
+
+    #[cfg(feature = "async")]
+    fn poll_value(&mut self, context: &Context<'_>) -> Poll<Result<T, RecvError>> {
+        self.poll_look(context, Self::take)
+    }
+
+    #[cfg(feature = "async")]
+    fn poll_values(
+        &mut self,
+        context: &Context<'_>,
+        values: &mut Vec<T>,
+        limit: usize,
+    ) -> Poll<Result<usize, RecvError>> {
+        if limit == 0 {
+            return Poll::Ready(Ok(0));
+        }
+        self.poll_look(context, |receiver| {
+            let clone = |value: &T| values.push(value.clone());
+            match receiver.reader.read(limit, clone)? {
+                0 => Err(TryRecvError::Empty),
+                read => Ok(read),
+            }
+        })
+    }
+
+    #[cfg(feature = "async")]
+    fn forget_waker(&mut self) {
+        self.leave_line();
     }
 }
 

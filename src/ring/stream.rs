@@ -8,6 +8,7 @@ use futures_core::Stream;
 use futures_core::stream::FusedStream;
 
 use crate::error::RecvError;
+use crate::receive::{self, RecvAsync, RecvMany};
 
 use super::receiver::Receiver;
 
@@ -34,69 +35,13 @@ impl<T: Clone> Stream for Receiver<T> {
     type Item = T;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T>> {
-        let this = self.get_mut();
-        loop {
-            return match this.poll_next_value(context) {
-                Poll::Ready(Ok(value)) => Poll::Ready(Some(value)),
-                Poll::Ready(Err(RecvError::Lagged(_))) => continue,
-                Poll::Ready(Err(RecvError::Closed | RecvError::Overflowed)) => Poll::Ready(None),
-                Poll::Pending => Poll::Pending,
-            };
-        }
+        receive::poll_next(self.get_mut(), context)
     }
 }
 
 impl<T: Clone> FusedStream for Receiver<T> {
     fn is_terminated(&self) -> bool {
         self.is_at_end()
-    }
-}
-
-/// A receive that waits without blocking a thread. Made by [`Receiver::recv_async`].
-#[derive(Debug)]
-#[must_use = "a future does nothing unless it is awaited"]
-pub struct RecvAsync<'a, T> {
-    receiver: &'a mut Receiver<T>,
-}
-
-impl<T: Clone> Future for RecvAsync<'_, T> {
-    type Output = Result<T, RecvError>;
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        self.get_mut().receiver.poll_next_value(context)
-    }
-}
-
-impl<T> Drop for RecvAsync<'_, T> {
-    fn drop(&mut self) {
-        // This also removes the task's waker.
-        self.receiver.leave_line();
-    }
-}
-
-/// A receive of several values that waits without blocking a thread. Made by
-/// [`Receiver::recv_many`].
-#[derive(Debug)]
-#[must_use = "a future does nothing unless it is awaited"]
-pub struct RecvMany<'a, T> {
-    receiver: &'a mut Receiver<T>,
-    values: &'a mut Vec<T>,
-    limit: usize,
-}
-
-impl<T: Clone> Future for RecvMany<'_, T> {
-    type Output = Result<usize, RecvError>;
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.get_mut();
-        this.receiver
-            .poll_next_values(context, this.values, this.limit)
-    }
-}
-
-impl<T> Drop for RecvMany<'_, T> {
-    fn drop(&mut self) {
-        self.receiver.leave_line();
     }
 }
 
@@ -202,7 +147,7 @@ impl<T: Clone> Receiver<T> {
     /// #     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(test).unwrap();
     /// # }
     /// ```
-    pub fn recv_many<'a>(&'a mut self, values: &'a mut Vec<T>, limit: usize) -> RecvMany<'a, T> {
+    pub fn recv_many<'a>(&'a mut self, values: &'a mut Vec<T>, limit: usize) -> RecvMany<'a, Self> {
         RecvMany {
             receiver: self,
             values,
@@ -246,7 +191,7 @@ impl<T: Clone> Receiver<T> {
     /// # Errors
     ///
     /// See [Lagging](Receiver#lagging) and [Closing](Receiver#closing).
-    pub fn recv_async(&mut self) -> RecvAsync<'_, T> {
-        RecvAsync { receiver: self }
+    pub fn recv_async(&mut self) -> RecvAsync<'_, Self> {
+        receive::RecvAsync(self)
     }
 }

@@ -151,11 +151,11 @@ table! {
     [SendAsync<Unshared>] (+Send -Sync +UnwindSafe -RefUnwindSafe);
     [SendAsync<Fragile>] (+Send -Sync -UnwindSafe -RefUnwindSafe);
     [SendAsync<Bound>] (-Send -Sync);
-    [RecvAsync<'static, Unshared>] (+Send +Sync +Unpin -UnwindSafe +RefUnwindSafe);
-    [RecvAsync<'static, Bound>] (-Send -Sync);
+    [RecvAsync<'static, Receiver<Unshared>>] (+Send +Sync +Unpin -UnwindSafe +RefUnwindSafe);
+    [RecvAsync<'static, Receiver<Bound>>] (-Send -Sync);
     // It borrows a vector too, to change it.
-    [RecvMany<'static, Unshared>] (+Send -Sync +Unpin -UnwindSafe -RefUnwindSafe);
-    [RecvMany<'static, Bound>] (-Send -Sync);
+    [RecvMany<'static, Receiver<Unshared>>] (+Send -Sync +Unpin -UnwindSafe -RefUnwindSafe);
+    [RecvMany<'static, Receiver<Bound>>] (-Send -Sync);
     [FeedSink<u8>] (+Send +Unpin +UnwindSafe +RefUnwindSafe);
     [FeedSink<Pinned>] (+Send +Unpin);
     [FeedSink<Fragile>] (+Send -Sync -UnwindSafe -RefUnwindSafe);
@@ -166,10 +166,10 @@ table! {
     [ring::SendAsync<'static, Fragile>] (-Send -Sync -UnwindSafe -RefUnwindSafe);
     [ring::SendAsync<'static, Unshared>] (-Send -Sync);
     [ring::SendAsync<'static, Bound>] (-Send -Sync);
-    [ring::RecvAsync<'static, u8>] (+Send +Sync +Unpin -UnwindSafe +RefUnwindSafe);
-    [ring::RecvAsync<'static, Unshared>] (-Send -Sync);
-    [ring::RecvMany<'static, u8>] (+Send +Sync +Unpin -UnwindSafe +RefUnwindSafe);
-    [ring::RecvMany<'static, Unshared>] (-Send -Sync);
+    [RecvAsync<'static, ring::Receiver<u8>>] (+Send +Sync +Unpin -UnwindSafe +RefUnwindSafe);
+    [RecvAsync<'static, ring::Receiver<Unshared>>] (-Send -Sync);
+    [RecvMany<'static, ring::Receiver<u8>>] (+Send +Sync +Unpin -UnwindSafe +RefUnwindSafe);
+    [RecvMany<'static, ring::Receiver<Unshared>>] (-Send -Sync);
     [ring::WaitAsync<'static, u8>] (+Send +Sync +Unpin -UnwindSafe +RefUnwindSafe);
     [ring::WaitAsync<'static, Unshared>] (-Send -Sync);
 }
