@@ -275,9 +275,6 @@ pub use mux::{
     Closed as MuxClosed, Event as TypeMuxEvent, EventTypes,
     SubscriberBuilder as TypeMuxSubscriberBuilder, Subscription as TypeMuxSubscription,
 };
-#[cfg(feature = "async")]
-#[doc(hidden)]
-pub use ring::SendAsync as RingSendAsync;
 #[doc(hidden)]
 pub use ring::{
     Builder as RingBuilder, Cursor as RingCursor, Event as RingEvent, Handle as RingHandle,
@@ -285,6 +282,9 @@ pub use ring::{
     ReaderStats as RingReaderStats, Receiver as RingReceiver,
     SubscriberBuilder as RingSubscriberBuilder, TryIter as RingTryIter, WaitStrategy as Waiting,
 };
+#[cfg(feature = "async")]
+#[doc(hidden)]
+pub use ring::{RecvAsync as RingRecvAsync, SendAsync as RingSendAsync};
 pub use scope::SubscriptionScope;
 pub use subscription::{
     CancelToken, Closed, Stats, Subscription, SubscriptionHandle, SubscriptionId,

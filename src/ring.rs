@@ -94,6 +94,15 @@ pub type TryIter<'a, T> = receive::TryIter<'a, Receiver<T>>;
 /// A [`Receiver`] as an iterator that waits for each value, and clones it.
 pub type IntoIter<T> = receive::IntoIter<Receiver<T>>;
 
+/// A receive that waits without blocking a thread. Made by [`Receiver::recv_async`].
+#[cfg(feature = "async")]
+pub type RecvAsync<'a, T> = receive::RecvAsync<'a, Receiver<T>>;
+
+/// A receive of several values that waits without blocking a thread. Made by
+/// [`Receiver::recv_many`].
+#[cfg(feature = "async")]
+pub type RecvMany<'a, T> = receive::RecvMany<'a, Receiver<T>>;
+
 /// One ring of slots that all readers share. A send takes the same time for one reader and for a
 /// thousand, and no value is cloned.
 ///

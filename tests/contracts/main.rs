@@ -429,5 +429,7 @@ fn earlier_names_are_the_types_of_today() {
     is::<TryIter<'_, ring::Receiver<u8>>>(PhantomData::<fanfeed::RingTryIter<'_, u8>>);
     is::<IntoIter<ring::Receiver<u8>>>(PhantomData::<fanfeed::RingIntoIter<u8>>);
     is::<ring::Receiver<u8>>(PhantomData::<fanfeed::RingReceiver<u8>>);
+    #[cfg(feature = "async")]
+    is::<fanfeed::RecvAsync<'_, ring::Receiver<u8>>>(PhantomData::<fanfeed::RingRecvAsync<'_, u8>>);
     is::<Receiver<fanfeed::TypeMuxEvent>>(PhantomData::<fanfeed::TypeMuxSubscription>);
 }
