@@ -126,6 +126,14 @@ pub trait Carrier<T>: Send + Sync {
     /// override this.
     #[doc(hidden)]
     fn disconnect(&self, _: Sealed) {}
+
+    /// Whether every send that waits for this carrier must look again at intervals, and not only
+    /// the first in line: the carrier may overlook a send that began to wait a moment ago. No other
+    /// crate can override this.
+    #[doc(hidden)]
+    fn may_overlook(&self, _: Sealed) -> bool {
+        false
+    }
 }
 
 /// Keeps other crates from overriding or calling a method.

@@ -7,7 +7,7 @@ use std::task::{Wake, Waker};
 use std::time::Instant;
 
 use super::entry::{Entry, Port};
-use crate::carrier::Room;
+use crate::carrier::{Room, Sealed};
 use crate::sync::MODELLED;
 use crate::wait::{Again, Caught, EndedWait, Ticket, Wait, catch, quietly};
 
@@ -333,6 +333,11 @@ impl<T: Send + 'static> Pending<T> {
                 room => Some(room),
             },
             (Port::Carrier(carrier), Some(own)) => {
+                let again = if carrier.may_overlook(Sealed) {
+                    Again::Repeatedly
+                } else {
+                    again
+                };
                 listening.again = listening.again.max(again);
                 Some(carrier.poll_room(own))
             }
