@@ -213,11 +213,13 @@ fn publish_with_a_limit(count: usize, look: fn(&BrokerSubscription)) {
     assert_eq!(counts, vec![1; 2 * count], "a message came twice");
 }
 
-/// A server that is a list, and whose first connection breaks in the middle of a batch.
+/// A server that is a list, and whose first connection breaks in the middle of a batch. It has the
+/// last message of a batch when the next one comes.
 #[derive(Clone, Default)]
 struct Server {
     log: Arc<Mutex<Vec<usize>>>,
     broken: Arc<Mutex<bool>>,
+    late: Arc<Mutex<Vec<usize>>>,
 }
 
 impl Transport for Server {
@@ -245,7 +247,17 @@ impl Outbound for Server {
             return Err(LinkError::new("it breaks"));
         }
         let done = |message: &Message| Published::Done(Receipt::new(message.id().clone(), None));
-        Ok(batch.iter().map(done).collect())
+        let mut published: Vec<Published> = batch.iter().map(done).collect();
+        let mut late = self.late.lock().unwrap();
+        if let Some(last) = batch.last().map(number)
+            && !late.contains(&last)
+        {
+            late.push(last);
+            log.pop();
+            published.pop();
+            published.push(Published::Pending);
+        }
+        Ok(published)
     }
 }
 

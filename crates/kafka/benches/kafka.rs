@@ -243,7 +243,7 @@ fn main() {
     let (rounds, count, singles) = if smoke {
         (1, 1_000, 20)
     } else {
-        (7, 20_000, 500)
+        (15, 20_000, 500)
     };
     let cluster: BaseProducer = ClientConfig::new()
         .set("test.mock.num.brokers", "1")
@@ -254,18 +254,25 @@ fn main() {
         .mock_cluster()
         .expect("the mock cluster")
         .bootstrap_servers();
-    let mut all: Vec<[f64; 4]> = (0..rounds)
+    let all: Vec<[f64; 4]> = (0..rounds)
         .map(|round| throughput(&cluster, &servers, round, count))
         .collect();
-    let mut median = |at: usize| {
-        all.sort_by(|a, b| a[at].total_cmp(&b[at]));
-        all[all.len() / 2][at]
-    };
+    // The ratio is that of each round, because the two are measured right after each other.
     for (what, bare, broker) in [("published", 0, 1), ("delivered", 2, 3)] {
-        let (bare, broker) = (median(bare), median(broker));
+        let sorted = |value: &dyn Fn(&[f64; 4]) -> f64| {
+            let mut values: Vec<f64> = all.iter().map(value).collect();
+            values.sort_by(f64::total_cmp);
+            values
+        };
+        let median = |at: usize| sorted(&|round| round[at])[rounds / 2];
+        let ratios = sorted(&|round| round[broker] / round[bare]);
         println!(
-            "{what:<10} rdkafka {bare:>9.0}/s, broker {broker:>9.0}/s, ratio {:.2}",
-            broker / bare
+            "{what:<10} rdkafka {:>9.0}/s, broker {:>9.0}/s, ratio {:.2} ({:.2} to {:.2})",
+            median(bare),
+            median(broker),
+            ratios[rounds / 2],
+            ratios[0],
+            ratios[rounds - 1],
         );
     }
     let times = latency(&cluster, &servers, singles);

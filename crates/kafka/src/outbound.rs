@@ -47,6 +47,10 @@ pub(crate) struct Pipeline {
     results: Arc<Results>,
     /// Messages that the producer got and whose results the engine has not got yet, in order.
     sent: VecDeque<MessageId>,
+    /// The time since which the result of the first of them is missing.
+    since: Instant,
+    /// The value of a header that is written next.
+    text: String,
 }
 
 /// The partition and offset of a message, or why it failed.
@@ -65,6 +69,8 @@ struct ResultState {
     first: usize,
     results: VecDeque<Option<Settled>>,
     open: usize,
+    /// The number of missing results at which the waiting thread is woken.
+    enough: usize,
 }
 
 impl Results {
@@ -87,7 +93,7 @@ impl Results {
         {
             *place = Some(result);
             state.open -= 1;
-            if state.open == 0 {
+            if state.open <= state.enough {
                 self.changed.notify_all();
             }
         }
@@ -97,23 +103,26 @@ impl Results {
         self.state.lock().open
     }
 
-    /// Waits for a short time, or until all results have arrived. Returns how many are missing.
-    fn wait(&self) -> usize {
+    /// Waits for a short time, or until at most `enough` results are missing. Returns how many are.
+    fn wait(&self, enough: usize) -> usize {
         let mut state = self.state.lock();
-        if state.open > 0 {
+        if state.open > enough {
+            state.enough = enough;
             self.changed.wait_for(&mut state, LOOK);
+            state.enough = 0;
         }
         state.open
     }
 
-    /// Takes all results. No result may be missing.
+    /// Takes the results before the first one that is missing.
     fn take(&self) -> Vec<Settled> {
         let mut state = self.state.lock();
-        state.first += state.results.len();
-        std::mem::take(&mut state.results)
-            .into_iter()
-            .flatten()
-            .collect()
+        let mut taken = Vec::with_capacity(state.results.len());
+        while let Some(Some(_)) = state.results.front() {
+            taken.extend(state.results.pop_front().flatten());
+        }
+        state.first += taken.len();
+        taken
     }
 
     /// Takes back this number and the later ones, because the producer did not get their messages.
@@ -218,6 +227,8 @@ impl Pipeline {
             producer,
             results,
             sent: VecDeque::new(),
+            since: Instant::now(),
+            text: String::new(),
         })
     }
 
@@ -227,7 +238,7 @@ impl Pipeline {
 
     /// Gives the producer one message.
     fn send(
-        &self,
+        &mut self,
         number: usize,
         config: &Config,
         topic: &str,
@@ -236,7 +247,7 @@ impl Pipeline {
     ) -> Result<(), LinkError> {
         let own_key = config.record_key.is_some();
         let mut headers = Some(OwnedHeaders::new_with_capacity(4 + message.headers().len()));
-        record::headers(message, own_key || !alone, |key, value| {
+        record::headers(message, own_key || !alone, &mut self.text, |key, value| {
             headers = headers.take().map(|headers| {
                 headers.insert(Header {
                     key,
@@ -253,7 +264,7 @@ impl Pipeline {
             .key(&*key)
             .timestamp(record::milliseconds(message))
             .headers(headers.unwrap_or_default());
-        let began = Instant::now();
+        let mut began = None;
         while let Err((error, back)) = self.producer.send(record) {
             if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
                 self.results.settle(number, Err(explain(&error, topic)));
@@ -261,9 +272,9 @@ impl Pipeline {
             }
             // The producer is full: some messages have to be confirmed first.
             record = back;
-            self.results.wait();
+            self.results.wait(0);
             self.look()?;
-            if began.elapsed() >= config.confirm {
+            if began.get_or_insert_with(Instant::now).elapsed() >= config.confirm {
                 return Err(unconfirmed(config));
             }
         }
@@ -322,6 +333,9 @@ impl Outbound for KafkaOutbound {
             pipeline.results.forget();
             done = 0;
         }
+        if done == 0 {
+            pipeline.since = Instant::now();
+        }
         let mut last: Option<(&Message, String, bool)> = None;
         let first = pipeline.results.add(batch.len() - done);
         for (number, message) in (first..).zip(&batch[done..]) {
@@ -343,15 +357,20 @@ impl Outbound for KafkaOutbound {
             pipeline.sent.push_back(message.id().clone());
             last = Some((message, topic, alone));
         }
+        // While the cluster confirms the rest, the engine takes the next messages.
+        let enough = match done == batch.len() {
+            true => 0,
+            false => batch.len() / 2,
+        };
         let mut open = pipeline.results.open();
         let mut moved = Instant::now();
-        while open > 0 {
-            let left = pipeline.results.wait();
+        while open > enough {
+            let left = pipeline.results.wait(enough);
             if left < open {
                 moved = Instant::now();
             }
             open = left;
-            if open == 0 {
+            if open <= enough {
                 break;
             }
             pipeline.look()?;
@@ -364,21 +383,26 @@ impl Outbound for KafkaOutbound {
             self.pipeline = None;
             return Err(LinkError::new(config.redact(&reason)));
         }
-        pipeline.sent.clear();
         let results = pipeline.results.take();
-        let mut text = String::new();
-        let published = batch
-            .iter()
-            .zip(results)
-            .map(|(message, result)| match result {
-                Ok((partition, offset)) => {
-                    text.clear();
-                    write_position(&mut text, partition, offset);
-                    let position = Some(Arc::from(text.as_str()));
-                    Published::Done(Receipt::new(message.id().clone(), position))
-                }
-                Err(reason) => Published::Refused(reason.into()),
-            });
+        pipeline.sent.drain(..results.len());
+        if !results.is_empty() {
+            pipeline.since = Instant::now();
+        } else if pipeline.since.elapsed() >= config.confirm {
+            // Later messages are confirmed, but this one is not.
+            return Err(unconfirmed(config));
+        }
+        let text = &mut pipeline.text;
+        let mut results = results.into_iter();
+        let published = batch.iter().map(|message| match results.next() {
+            Some(Ok((partition, offset))) => {
+                text.clear();
+                write_position(text, partition, offset);
+                let position = Some(Arc::from(text.as_str()));
+                Published::Done(Receipt::new(message.id().clone(), position))
+            }
+            Some(Err(reason)) => Published::Refused(reason.into()),
+            None => Published::Pending,
+        });
         Ok(published.collect())
     }
 
@@ -407,5 +431,27 @@ impl fmt::Debug for Pipeline {
 impl fmt::Debug for KafkaOutbound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KafkaOutbound").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Results;
+
+    #[test]
+    fn results_are_taken_in_order_up_to_the_first_that_is_missing() {
+        let results = Results::default();
+        let first = results.add(3);
+        results.settle(first, Ok((0, 7)));
+        results.settle(first + 2, Ok((0, 9)));
+        assert_eq!(results.wait(1), 1);
+        assert_eq!(results.take(), [Ok((0, 7))]);
+        assert_eq!(results.take(), []);
+        let fourth = results.add(1);
+        assert_eq!(fourth, first + 3);
+        results.settle(first + 1, Ok((0, 8)));
+        results.settle(fourth, Ok((0, 10)));
+        assert_eq!(results.take(), [Ok((0, 8)), Ok((0, 9)), Ok((0, 10))]);
+        assert_eq!(results.wait(0), 0);
     }
 }

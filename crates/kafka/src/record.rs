@@ -15,7 +15,7 @@
 //! Records of other programs need none of these. A header that is not UTF-8 is left out; if several
 //! have the same name, the last one counts.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -63,10 +63,21 @@ pub(crate) fn milliseconds(message: &Message) -> i64 {
     i64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(i64::MAX)
 }
 
-/// Calls `add` with each header of the record.
-pub(crate) fn headers(message: &Message, own_key: bool, mut add: impl FnMut(&str, &str)) {
-    add(ID, &message.id().to_string());
-    add(TIME, &milliseconds(message).to_string());
+/// Calls `add` with each header of the record. The caller keeps `text`, so that the values of most
+/// messages need no memory of their own.
+pub(crate) fn headers(
+    message: &Message,
+    own_key: bool,
+    text: &mut String,
+    mut add: impl FnMut(&str, &str),
+) {
+    let mut write = |name, value: fmt::Arguments<'_>| {
+        text.clear();
+        text.write_fmt(value).expect("a string takes everything");
+        add(name, text);
+    };
+    write(ID, format_args!("{}", message.id()));
+    write(TIME, format_args!("{}", milliseconds(message)));
     if let Some(name) = message.event_name() {
         add(NAME, name);
     }
@@ -168,7 +179,7 @@ mod tests {
 
     fn written(message: &Message, own_key: bool) -> Vec<(String, String)> {
         let mut list = Vec::new();
-        headers(message, own_key, |name, value| {
+        headers(message, own_key, &mut String::new(), |name, value| {
             list.push((name.to_owned(), value.to_owned()))
         });
         list

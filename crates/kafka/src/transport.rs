@@ -33,8 +33,8 @@ pub fn driver() -> impl Driver {
     KafkaDriver
 }
 
-/// The batch size of brokers that are chosen by URL. The engine waits for the confirmation of a
-/// batch before it publishes the next, so small batches cost time.
+/// The batch size of brokers that are chosen by URL. At most this many messages are on their way to
+/// the cluster at a time, so small batches cost time.
 pub const BATCH: usize = 2048;
 
 /// Connects as a [`Config`] says. Fails if the cluster cannot be used now. For throughput, set

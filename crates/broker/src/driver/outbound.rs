@@ -85,9 +85,10 @@ impl State {
         if mutant!("broker::flush_before_the_batch") {
             return queued.unwrap_or(self.next);
         }
-        let first = self.in_flight.front().copied().or(queued);
+        let in_flight = self.in_flight.front().copied();
         let withdrawn = self.withdrawn.iter().copied().min();
-        let first = first.into_iter().chain(withdrawn).min();
+        let all = in_flight.into_iter().chain(queued).chain(withdrawn);
+        let first = all.min();
         first.unwrap_or(self.next)
     }
 
@@ -397,6 +398,8 @@ impl OutboundQueue {
         let mut backoff = Backoff::new(options.reconnect);
         let mut side: Option<Box<dyn Outbound>> = None;
         let mut up_since = Instant::now();
+        // The messages that were sent and whose outcomes are not known.
+        let mut pending = Batch::default();
         loop {
             let Some(link) = &mut side else {
                 let answer = open(|| transport.open_outbound());
@@ -421,7 +424,7 @@ impl OutboundQueue {
                 }
                 continue;
             };
-            let Some(batch) = self.take(options.batch_size()) else {
+            let Some(batch) = self.take(std::mem::take(&mut pending), options.batch_size()) else {
                 break;
             };
             let result = match batch.messages.is_empty() {
@@ -429,7 +432,7 @@ impl OutboundQueue {
                 false => guarded(|| link.publish(&batch.messages)),
             };
             match result {
-                Ok(published) => self.settle(batch, published, hub),
+                Ok(published) => pending = self.settle(batch, published, hub),
                 Err(error) => {
                     let _ = catch_unwind(AssertUnwindSafe(|| side = None));
                     side = None;
@@ -457,11 +460,11 @@ impl OutboundQueue {
         report_left_over(left, hub);
     }
 
-    /// Takes a batch. It is empty if no message came for a while. Returns `None` if the thread has
-    /// to end.
-    fn take(&self, most: usize) -> Option<Batch> {
+    /// Adds further messages to those whose outcomes are not known. The batch is empty if no message
+    /// came for a while. Returns `None` if the thread has to end.
+    fn take(&self, mut batch: Batch, most: usize) -> Option<Batch> {
         let mut state = self.state.lock();
-        loop {
+        while batch.messages.is_empty() {
             if state.aborted || (state.closed && state.queue.is_empty()) {
                 return None;
             }
@@ -475,14 +478,20 @@ impl OutboundQueue {
                 return Some(Batch::default());
             }
         }
-        let count = batch_of(state.queue.iter().take(most));
-        let batch = Batch::of(state.queue.drain(..count));
-        state.in_flight = batch.rest.iter().map(|(number, _)| *number).collect();
+        // After an abort, only the outcomes of the messages that were sent are waited for.
+        if !state.aborted {
+            let room = most.saturating_sub(batch.messages.len());
+            let count = batch_of(&batch.messages, state.queue.iter().take(room));
+            batch.extend(state.queue.drain(..count));
+        }
+        state.in_flight = batch.numbers().collect();
         Some(batch)
     }
 
-    fn settle(&self, batch: Batch, published: Vec<Published>, hub: &Hub) {
+    /// Settles the messages of a batch. Returns those whose outcomes are not known.
+    fn settle(&self, batch: Batch, published: Vec<Published>, hub: &Hub) -> Batch {
         let mut published = published.into_iter();
+        let mut pending = Batch::default();
         let mut unsent = Vec::new();
         let mut done = Vec::new();
         let mut refused = Vec::new();
@@ -494,6 +503,7 @@ impl OutboundQueue {
                     done.extend(outgoing.waiter.map(|waiter| (waiter, receipt)));
                 }
                 Some(Published::Refused(reason)) => refused.push((outgoing, reason)),
+                Some(Published::Pending) => pending.push(outgoing),
                 Some(Published::Unsent) | None => unsent.push(outgoing),
             }
         }
@@ -502,7 +512,7 @@ impl OutboundQueue {
         for (outgoing, reason) in &refused {
             report(&outgoing.message, reason, hub);
         }
-        let left = self.settle_state(unsent, |state| {
+        let left = self.settle_state(unsent, &pending, |state| {
             for (outgoing, reason) in refused {
                 state.fail(outgoing.waiter, Settled::Refused(reason));
             }
@@ -511,12 +521,14 @@ impl OutboundQueue {
             let _ = waiter.send(Settled::Done(receipt));
         }
         report_left_over(left, hub);
+        pending
     }
 
     /// Handles the loss of the connection during this batch.
     fn lose(&self, batch: Batch, again: bool, hub: &Hub) {
         if again {
-            let left = self.settle_state(batch.into_outgoing().collect(), |_| {});
+            let unsent = batch.into_outgoing().collect();
+            let left = self.settle_state(unsent, &Batch::default(), |_| {});
             report_left_over(left, hub);
             return;
         }
@@ -528,7 +540,7 @@ impl OutboundQueue {
                 hub,
             );
         }
-        let left = self.settle_state(Vec::new(), |state| {
+        let left = self.settle_state(Vec::new(), &Batch::default(), |state| {
             for (_, waiter) in rest {
                 state.fail(waiter, Settled::Uncertain);
             }
@@ -538,9 +550,15 @@ impl OutboundQueue {
 
     /// Puts the batch's unsent messages back at the front, and counts the failed ones. Returns the
     /// messages that are left after an abort.
-    fn settle_state(&self, unsent: Vec<Outgoing>, fail: impl FnOnce(&mut State)) -> Vec<Message> {
+    fn settle_state(
+        &self,
+        unsent: Vec<Outgoing>,
+        pending: &Batch,
+        fail: impl FnOnce(&mut State),
+    ) -> Vec<Message> {
         let mut state = self.state.lock();
         state.in_flight.clear();
+        state.in_flight.extend(pending.numbers());
         fail(&mut state);
         for outgoing in unsent.into_iter().rev() {
             if mutant!("broker::batch_forgotten") {
@@ -585,13 +603,14 @@ impl OutboundQueue {
     }
 }
 
-/// Returns how many of these messages the next batch takes: a driver may hold a copy of the whole
-/// batch.
-fn batch_of<'a>(queued: impl Iterator<Item = &'a Outgoing>) -> usize {
-    let mut bytes = 0;
+/// Returns how many of the queued messages a batch takes besides those that it has: a driver may
+/// hold a copy of the whole batch.
+fn batch_of<'a>(pending: &[Message], queued: impl Iterator<Item = &'a Outgoing>) -> usize {
+    let is_first = pending.is_empty();
+    let mut bytes: usize = pending.iter().map(|message| message.payload().len()).sum();
     let mut fits = |(number, outgoing): &(usize, &Outgoing)| {
         bytes += outgoing.message.payload().len();
-        *number == 0 || bytes <= BATCH_BYTES
+        is_first && *number == 0 || bytes <= BATCH_BYTES
     };
     queued
         .enumerate()

@@ -23,16 +23,19 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    pub(super) fn of(outgoing: impl ExactSizeIterator<Item = Outgoing>) -> Self {
-        let mut batch = Batch {
-            messages: Vec::with_capacity(outgoing.len()),
-            rest: Vec::with_capacity(outgoing.len()),
-        };
-        for outgoing in outgoing {
-            batch.messages.push(outgoing.message);
-            batch.rest.push((outgoing.number, outgoing.waiter));
-        }
-        batch
+    pub(super) fn extend(&mut self, outgoing: impl ExactSizeIterator<Item = Outgoing>) {
+        self.messages.reserve(outgoing.len());
+        self.rest.reserve(outgoing.len());
+        outgoing.for_each(|outgoing| self.push(outgoing));
+    }
+
+    pub(super) fn push(&mut self, outgoing: Outgoing) {
+        self.messages.push(outgoing.message);
+        self.rest.push((outgoing.number, outgoing.waiter));
+    }
+
+    pub(super) fn numbers(&self) -> impl Iterator<Item = u64> {
+        self.rest.iter().map(|(number, _)| *number)
     }
 
     pub(super) fn into_outgoing(self) -> impl Iterator<Item = Outgoing> {

@@ -107,6 +107,10 @@ pub enum Published {
     Refused(Arc<str>),
     /// The message was not sent. The engine puts it in the next batch.
     Unsent,
+    /// The message was sent, and its outcome is not known yet. The next batch begins with it, and
+    /// it is not sent again: the side recognises it, and waits for its outcome then. If no further
+    /// messages wait, the batch has only such messages, and `publish` waits for all of them.
+    Pending,
 }
 
 /// The receiving side of a connection. All calls come from the thread that opened it.

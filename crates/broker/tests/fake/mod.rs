@@ -241,7 +241,8 @@ impl Transport for Fake {
 
     fn open_outbound(&self) -> Result<Box<dyn Outbound>, ConnectError> {
         let place = self.place()?;
-        Ok(Box::new(Out { place }))
+        let pending = Vec::new();
+        Ok(Box::new(Out { place, pending }))
     }
 
     fn open_inbound(&self) -> Result<Box<dyn Inbound>, ConnectError> {
@@ -268,6 +269,8 @@ impl Transport for Fake {
 
 struct Out {
     place: Place,
+    /// The outcomes of the messages with which the next batch begins.
+    pending: Vec<(Message, Published)>,
 }
 
 impl Outbound for Out {
@@ -280,13 +283,20 @@ impl Outbound for Out {
         state.batches += 1;
         let bytes = batch.iter().map(|message| message.payload().len()).sum();
         state.largest = state.largest.max(bytes);
+        let known = self.pending.len();
+        let (before, mut published): (Vec<Message>, Vec<Published>) =
+            self.pending.drain(..).unzip();
+        let begins = before.iter().map(Message::id);
+        assert!(
+            begins.eq(batch.iter().take(known).map(Message::id)),
+            "the batch begins with the messages whose outcomes are not known"
+        );
         // Sometimes a part is not sent, as when a socket takes no more.
         let sent = match state.batches % 5 {
-            0 => batch.len().div_ceil(2),
+            0 => known + (batch.len() - known).div_ceil(2),
             _ => batch.len(),
         };
-        let mut published = Vec::new();
-        for message in &batch[..sent] {
+        for message in &batch[known..sent] {
             if message.key().as_str() == REFUSED {
                 published.push(Published::Refused("it is a key that nobody may use".into()));
                 continue;
@@ -300,6 +310,13 @@ impl Outbound for Out {
             )));
         }
         self.place.fake.server.changed.notify_all();
+        // Sometimes outcomes come later, but never without new messages.
+        if known < batch.len() && state.batches % 3 == 0 && state.batches % 5 != 0 {
+            let late = published.split_off(published.len() / 2);
+            let messages = batch[published.len()..].iter().cloned();
+            published.extend(late.iter().map(|_| Published::Pending));
+            self.pending = messages.zip(late).collect();
+        }
         Ok(published)
     }
 

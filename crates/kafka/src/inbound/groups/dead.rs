@@ -319,7 +319,7 @@ impl DeadLetters {
             headers = std::mem::take(&mut headers).insert(Header { key, value });
         };
         if let Some(message) = &letter.message {
-            record::headers(message, true, &mut add);
+            record::headers(message, true, &mut String::new(), &mut add);
         }
         let origin = &letter.origin;
         add("ff-dead-group", &letter.group);
