@@ -1,34 +1,30 @@
 //! Senders of a shared ring, one step at a time.
 
-use std::sync::atomic::AtomicUsize;
-use std::task::Wake;
-
 use super::super::core::Joining;
 use super::super::reader::Reader;
 use super::*;
 use crate::wait::Count;
-
-/// Counts how often its own thread has woken it.
-#[cfg(feature = "async")]
-struct CountHere(std::thread::ThreadId, AtomicUsize);
-
-#[cfg(feature = "async")]
-impl Wake for CountHere {
-    fn wake(self: Arc<Self>) {
-        if std::thread::current().id() == self.0 {
-            self.1.fetch_add(1, Ordering::SeqCst);
-        }
-    }
-}
 
 #[cfg(feature = "async")]
 #[test]
 fn a_task_behind_a_preempted_sender_soon_stops_waking_itself() {
     use std::future::Future;
     use std::pin::pin;
-    use std::task::{Context, Poll};
+    use std::sync::atomic::AtomicUsize;
+    use std::task::{Context, Poll, Wake};
 
     use super::super::send_async::SendAsync;
+
+    /// Counts how often its own thread has woken it.
+    struct CountHere(std::thread::ThreadId, AtomicUsize);
+
+    impl Wake for CountHere {
+        fn wake(self: Arc<Self>) {
+            if std::thread::current().id() == self.0 {
+                self.1.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+    }
 
     for (was_in_line, is_starved) in [(false, false), (true, false), (false, true), (true, true)] {
         let claimant = Claimant::new(1, false).unwrap();
