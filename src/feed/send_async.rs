@@ -74,6 +74,11 @@ impl<T> SendAsync<T> {
     pub fn delivered(&self) -> usize {
         self.delivery.as_ref().map_or(0, Delivery::delivered)
     }
+
+    /// Whether it must not be polled any more.
+    pub(crate) fn is_completed(&self) -> bool {
+        self.delivery.is_none()
+    }
 }
 
 impl<T: Clone + Send + 'static> Future for SendAsync<T> {
@@ -133,7 +138,7 @@ impl<T> fmt::Debug for SendAsync<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SendAsync")
             .field("delivered", &self.delivered())
-            .field("completed", &self.delivery.is_none())
+            .field("completed", &self.is_completed())
             .finish_non_exhaustive()
     }
 }

@@ -96,9 +96,11 @@ impl<T: Clone + Send + 'static> Sink<T> for FeedSink<T> {
 
     /// # Panics
     ///
-    /// As [`Feed::send`](crate::Feed::send).
+    /// As [`Feed::send`](crate::Feed::send). The item has then been sent, and the sink goes on.
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<(), FeedClosed>> {
         let this = self.get_mut();
+        // A value's panic propagates from the poll that completes the send.
+        this.send.take_if(|send| send.is_completed());
         let Some(send) = &mut this.send else {
             return Poll::Ready(Ok(()));
         };

@@ -1,5 +1,6 @@
 //! Feeds as sinks.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
@@ -107,6 +108,28 @@ fn a_sink_that_is_dropped_with_an_item_reports_it_as_missed() {
     drop(sink);
     assert_eq!(receiver.recv(), Ok(1));
     assert_eq!(receiver.recv(), Err(RecvError::Lagged(1)));
+}
+
+#[test]
+fn a_sink_goes_on_after_a_clone_has_panicked() {
+    #[derive(Debug, PartialEq)]
+    struct Item(bool);
+    impl Clone for Item {
+        fn clone(&self) -> Self {
+            assert!(!self.0, "it cannot be cloned");
+            Self(self.0)
+        }
+    }
+    let feed = Feed::new();
+    let (mut first, mut second) = (feed.channel(2).unwrap(), feed.channel(2).unwrap());
+    let mut sink = feed.sink();
+    let bad = AssertUnwindSafe(|| sink.send(Item(true)).now_or_never());
+    assert!(catch_unwind(bad).is_err());
+    assert_eq!(sink.send(Item(false)).now_or_never(), Some(Ok(())));
+    assert_eq!(sink.close().now_or_never(), Some(Ok(())));
+    assert_eq!(first.recv(), Err(RecvError::Lagged(1)));
+    assert_eq!(first.recv(), Ok(Item(false)));
+    assert!(second.try_iter().eq([Item(true), Item(false)]));
 }
 
 #[test]
