@@ -1,6 +1,6 @@
 //! Floor 4: the figures of feeds and rings, exported by the facade `metrics`.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
@@ -59,8 +59,8 @@ pub struct MetricsExporter {
     feed: Arc<str>,
     /// What was exported of each subscription that had not ended at the last export.
     exported: HashMap<SubscriptionId, Stats>,
-    /// The names whose gauges were set by the last export.
-    names: BTreeSet<Arc<str>>,
+    /// The gauges that the last export set, by the names of the subscribers.
+    gauges: BTreeMap<Arc<str>, Gauges>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -68,14 +68,6 @@ struct Gauges {
     depth: Option<usize>,
     capacity: Option<usize>,
     blocked_now: f64,
-}
-
-impl Gauges {
-    const GONE: Self = Self {
-        depth: Some(0),
-        capacity: Some(0),
-        blocked_now: 0.0,
-    };
 }
 
 /// What is exported of one subscriber.
@@ -120,7 +112,7 @@ impl MetricsExporter {
         Self {
             feed: feed.into(),
             exported: HashMap::new(),
-            names: BTreeSet::new(),
+            gauges: BTreeMap::new(),
         }
     }
 
@@ -184,22 +176,31 @@ impl MetricsExporter {
                 (BLOCKED, before.blocked, now.blocked),
                 (BLOCKED_FOR, milliseconds(before), milliseconds(now)),
             ] {
-                // While sends run, a figure can be a moment behind another one.
                 let more = now.saturating_sub(before);
                 counter!(metric, "feed" => Arc::clone(feed), "subscriber" => Arc::clone(&name))
                     .increment(more);
             }
-            exported.insert(one.id, now);
+            // A figure can fall for a moment: that of the values delivered does so while a sender
+            // pushes a value out. What was exported must not be exported again when it rises.
+            let most = Stats {
+                delivered: now.delivered.max(before.delivered),
+                dropped: now.dropped.max(before.dropped),
+                blocked: now.blocked.max(before.blocked),
+                blocked_for: now.blocked_for.max(before.blocked_for),
+                ..now
+            };
+            exported.insert(one.id, most);
             let gauges = named.entry(name).or_default();
             gauges.depth = sum(gauges.depth, now.depth);
             gauges.capacity = sum(gauges.capacity, one.capacity);
             let blocked_now = now.blocked_now.unwrap_or_default().as_secs_f64();
             gauges.blocked_now = gauges.blocked_now.max(blocked_now);
         }
-        let names = named.keys().cloned().collect();
-        // The gauges of a name that is gone are set to 0, once.
-        for name in std::mem::replace(&mut self.names, names) {
-            named.entry(name).or_insert(Gauges::GONE);
+        // A gauge that is no longer known is set to 0, once.
+        for (name, last) in std::mem::replace(&mut self.gauges, named.clone()) {
+            let gauges = named.entry(name).or_default();
+            gauges.depth = gauges.depth.or(last.depth.map(|_| 0));
+            gauges.capacity = gauges.capacity.or(last.capacity.map(|_| 0));
         }
         for (name, gauges) in named {
             let set = |metric, value| {

@@ -119,6 +119,69 @@ fn the_figures_of_a_feed_are_exported_by_the_names_of_its_subscribers() {
     });
 }
 
+/// Calls a function when it is dropped.
+struct Probe(Box<dyn Fn() + Send + Sync>);
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+#[test]
+fn a_value_is_exported_once_although_figures_fall_while_it_is_pushed_out() {
+    let book = Book::default();
+    metrics::with_local_recorder(&book, || {
+        let feed = Feed::new();
+        let builder = feed.subscriber().name("latest").capacity(1);
+        let latest = builder.overflow(Overflow::DropOldest).channel().unwrap();
+        let exporter = Arc::new(Mutex::new(MetricsExporter::new("prices")));
+        let weak = feed.downgrade();
+        for _ in 0..10 {
+            let (weak, inner) = (weak.clone(), Arc::clone(&exporter));
+            // The next send pushes it out.
+            feed.send(Arc::new(Probe(Box::new(move || {
+                if let Some(feed) = weak.upgrade() {
+                    inner.lock().unwrap().export_feed(&feed);
+                }
+            }))));
+            exporter.lock().unwrap().export_feed(&feed);
+        }
+        let of = |metric: &str| format!("fanfeed_{metric} feed=prices subscriber=latest");
+        assert_eq!(latest.stats().delivered, 1);
+        assert_eq!(book.count(&of("delivered_total")), 1);
+        assert_eq!(book.count(&of("dropped_total")), 9);
+    });
+}
+
+#[test]
+fn a_gauge_is_zero_once_its_figure_is_no_longer_known() {
+    let book = Book::default();
+    metrics::with_local_recorder(&book, || {
+        let feed = Feed::new();
+        let mut exporter = MetricsExporter::new("prices");
+        let channel = feed.subscriber().name("audit").capacity(4).channel();
+        let closure = feed.subscriber().name("log").subscribe_fn(|_| {});
+        feed.send(1);
+        exporter.export_feed(&feed);
+        drop((channel, closure));
+        let _closure = feed.subscriber().name("audit").subscribe_fn(|_| {});
+        exporter.export_feed(&feed);
+        let of =
+            |metric: &str, name: &str| format!("fanfeed_{metric} feed=prices subscriber={name}");
+        assert_eq!(book.gauge(&of("depth", "audit")), 0.0);
+        assert_eq!(book.gauge(&of("capacity", "audit")), 0.0);
+        // It never had a depth.
+        assert!(
+            !book
+                .values
+                .lock()
+                .unwrap()
+                .contains_key(&of("depth", "log"))
+        );
+    });
+}
+
 #[test]
 fn a_send_that_is_blocked_is_exported_while_it_lasts() {
     let book = Book::default();
