@@ -692,9 +692,11 @@ impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
         self.leave_line();
         self.grow_lively();
-        // This receiver has two references, in the reader and in the subscription. References that
-        // other threads take from those that the ring has do not ask for figures.
-        let has_handles = Arc::strong_count(&self.reader.member) > 2;
+        // This receiver has two references, in the reader and in the subscription, and the ring has
+        // a weak one. References that other threads take from the ring's do not ask for figures. A
+        // `SubscriptionHandle` has a weak one too, and may ask until the last reference is gone.
+        let member = &self.reader.member;
+        let has_handles = Arc::strong_count(member) > 2 || Arc::weak_count(member) > 1;
         self.reader.member.leave(has_handles);
     }
 }

@@ -2,12 +2,12 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 
-use fanfeed::{RingFeed, ring};
+use fanfeed::{RingFeed, Stats, SubscriptionHandle, ring};
 use futures_util::{FutureExt, StreamExt};
 
 use crate::blocked;
@@ -141,6 +141,38 @@ fn it_is_woken_by_a_reader_its_leaving_and_the_end() {
         assert_eq!(send.poll_unpin(&mut context), Poll::Ready(1));
         assert_eq!(ring.position(), if ending == 3 { 1 } else { 2 });
     }
+}
+
+/// Asks a handle of a reader for figures when it is woken.
+struct Asks(SubscriptionHandle, Mutex<Vec<Option<Stats>>>);
+
+impl Wake for Asks {
+    fn wake(self: Arc<Self>) {
+        self.1.lock().unwrap().push(self.0.stats());
+    }
+}
+
+#[test]
+fn a_handle_has_the_figures_of_a_reader_that_is_leaving() {
+    let (ring, reader) = full();
+    let handle = reader.subscription().handle();
+    let asks = Arc::new(Asks(handle.clone(), Mutex::default()));
+    let mut send = ring.send_async(3);
+    let waker = Waker::from(Arc::clone(&asks));
+    assert!(
+        send.poll_unpin(&mut Context::from_waker(&waker))
+            .is_pending()
+    );
+    let before = handle.stats().unwrap();
+    // The reader is gone when it wakes the send, and its figures are still asked for.
+    drop(reader);
+    let asked = asks.1.lock().unwrap();
+    let asked: Vec<_> = asked.iter().map(|stats| stats.unwrap()).collect();
+    assert!(!asked.is_empty());
+    for stats in asked {
+        assert_eq!((stats.delivered, stats.blocked), (before.delivered, 1));
+    }
+    assert_eq!(handle.stats(), None);
 }
 
 #[test]
