@@ -284,7 +284,8 @@ impl Subscription {
     /// (at most 64 in all), and for threads that query the carrier at that moment. These deliveries
     /// do not block, but they run user code: they clone values, drop values that are pushed out (of
     /// a channel under [`Overflow::DropOldest`](crate::Overflow::DropOldest), or of a ring that is
-    /// subscribed to a feed), and wake receivers. If that takes long, this call takes long too.
+    /// subscribed to a feed), wake receivers, and report events with feature `tracing`. If that takes
+    /// long, this call takes long too.
     /// That user code must not wait for the thread that unsubscribes: that is a deadlock. This may
     /// be called again, from any thread; it then waits in the same way.
     ///

@@ -78,6 +78,10 @@ impl<T: Send + 'static> Carrier<T> for broadcast::Sender<T> {
 /// The subscription ends at the first value that finds no receiver and no other
 /// [`Sender`](watch::Sender) that could make one.
 ///
+/// A reference from [`borrow`](watch::Receiver::borrow) holds tokio's lock. While a receiver has
+/// one, sends on the feed block their threads, `try_send` and `send_async` too, and it is a deadlock
+/// if the thread that has it sends.
+///
 /// ```
 /// use tokio::sync::watch;
 ///
