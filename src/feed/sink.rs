@@ -41,10 +41,11 @@ use crate::error::FeedClosed;
 /// A sink that is dropped with an item drops its [`SendAsync`], which says what that means.
 #[must_use = "sinks do nothing unless polled"]
 pub struct FeedSink<T> {
+    /// The send of the item that was started. Dropped before the handle: a subscriber that misses
+    /// the item is not told so after the feed has ended.
+    send: Option<SendAsync<T>>,
     /// `None` once the sink is closed.
     handle: Option<Arc<Handle<T>>>,
-    /// The send of the item that was started.
-    send: Option<SendAsync<T>>,
 }
 
 // As for `Feed` and for `SendAsync`.
@@ -54,8 +55,8 @@ impl<T: RefUnwindSafe> RefUnwindSafe for FeedSink<T> {}
 impl<T> FeedSink<T> {
     pub(crate) fn new(handle: Arc<Handle<T>>) -> Self {
         Self {
-            handle: Some(handle),
             send: None,
+            handle: Some(handle),
         }
     }
 

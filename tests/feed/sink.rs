@@ -100,14 +100,18 @@ fn a_sink_keeps_the_feed_alive_until_it_is_closed() {
 
 #[test]
 fn a_sink_that_is_dropped_with_an_item_reports_it_as_missed() {
-    let feed = Feed::new();
-    let mut receiver = feed.channel(1).unwrap();
-    let mut sink = feed.sink();
-    assert_eq!(sink.send(1).now_or_never(), Some(Ok(())));
-    assert_eq!(sink.send(2).now_or_never(), None);
-    drop(sink);
-    assert_eq!(receiver.recv(), Ok(1));
-    assert_eq!(receiver.recv(), Err(RecvError::Lagged(1)));
+    for is_last_handle in [false, true] {
+        let feed = Feed::new();
+        let mut receiver = feed.channel(1).unwrap();
+        let mut sink = feed.sink();
+        let _feed = (!is_last_handle).then_some(feed);
+        assert_eq!(sink.send(1).now_or_never(), Some(Ok(())));
+        assert_eq!(sink.send(2).now_or_never(), None);
+        drop(sink);
+        assert_eq!(receiver.recv(), Ok(1));
+        assert_eq!(receiver.recv(), Err(RecvError::Lagged(1)));
+        assert_eq!(receiver.is_closed(), is_last_handle);
+    }
 }
 
 #[test]
