@@ -1,6 +1,6 @@
 //! Many subscriptions as one.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::task::{Wake, Waker};
@@ -224,44 +224,41 @@ impl Drop for Joined {
     }
 }
 
+/// Where a joined subscription that is dropped leaves its members.
+enum Left {
+    /// Nowhere: it drops them itself.
+    Nowhere,
+    /// Here.
+    Here,
+    /// It has left them here.
+    These(Vec<SourceRef>),
+}
+
 thread_local! {
-    // Without a destructor, so it can be used while the thread's other locals are destroyed. `None`
-    // unless the thread is dropping members.
-    static DROPPING: ManuallyDrop<RefCell<Option<Vec<SourceRef>>>> =
-        const { ManuallyDrop::new(RefCell::new(None)) };
+    // Without a destructor, so it can be used while the thread's other locals are destroyed.
+    static LEFT: ManuallyDrop<Cell<Left>> = const { ManuallyDrop::new(Cell::new(Left::Nowhere)) };
 }
 
 /// Drops the members of a joined subscription. If one of them is a joined subscription too, its
 /// members are dropped after it, and not inside its drop, because a chain of joined subscriptions
-/// can be of any length.
+/// can be of any length. Destructors of other members are user code. What these drop is gone when
+/// they go on: they may wait for that.
 fn drop_one_by_one(mut members: Vec<SourceRef>) {
-    let is_outermost = DROPPING.with(|dropping| match &mut *dropping.borrow_mut() {
-        Some(others) => {
-            others.append(&mut members);
-            false
-        }
-        none => {
-            *none = Some(members);
-            true
-        }
-    });
-    if !is_outermost {
-        return;
+    match LEFT.with(|left| left.replace(Left::Nowhere)) {
+        Left::Here => return LEFT.with(|left| left.set(Left::These(members))),
+        before => LEFT.with(|left| left.set(before)),
     }
-    loop {
-        let next = DROPPING.with(|dropping| {
-            let mut dropping = dropping.borrow_mut();
-            let next = dropping.as_mut().and_then(Vec::pop);
-            if next.is_none() {
-                *dropping = None;
-            }
-            next
-        });
-        if next.is_none() {
-            return;
+    while let Some(member) = members.pop() {
+        if member.downcast_ref::<Joined>().is_none() {
+            // Its panics go no further.
+            drop(member);
+            continue;
         }
-        // Its panics go no further.
-        drop(next);
+        let before = LEFT.with(|left| left.replace(Left::Here));
+        drop(member);
+        if let Left::These(more) = LEFT.with(|left| left.replace(before)) {
+            members.extend(more);
+        }
     }
 }
 
@@ -387,6 +384,50 @@ mod tests {
         assert!(joined.state().error().unwrap().is_overflowed());
         unwoken.wake_all();
         assert!(joined.state().error().unwrap().is_overflowed());
+    }
+
+    struct Ending(SubscriptionState, Option<Box<dyn FnOnce() + Send + Sync>>);
+
+    impl Ending {
+        fn member(f: impl FnOnce() + Send + Sync + 'static) -> SourceRef {
+            let state = SubscriptionState::new(None);
+            SourceRef::new(Arc::new(Self(state, Some(Box::new(f)))))
+        }
+    }
+
+    impl SubscriptionSource for Ending {
+        fn state(&self) -> &SubscriptionState {
+            &self.0
+        }
+
+        fn cancel(&self) {
+            self.cancel_soon();
+        }
+
+        fn cancel_soon(&self) {
+            self.0.end(None);
+        }
+    }
+
+    impl Drop for Ending {
+        fn drop(&mut self) {
+            self.1.take().unwrap()();
+        }
+    }
+
+    #[test]
+    fn the_members_of_what_a_destructor_drops_are_gone_when_it_goes_on() {
+        let (tx, rx) = crossbeam_channel::bounded(2);
+        let sender = tx.clone();
+        let inner = join(vec![Ending::member(move || sender.send("inner").unwrap())]);
+        inner.cancel();
+        let outer = join(vec![Ending::member(move || {
+            drop(inner);
+            tx.send("outer").unwrap();
+        })]);
+        outer.cancel();
+        drop(join(vec![SourceRef::new(outer)]));
+        assert!(rx.try_iter().eq(["inner", "outer"]));
     }
 
     #[test]
