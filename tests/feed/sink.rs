@@ -41,9 +41,9 @@ fn a_sink_is_ready_once_its_item_has_reached_the_slowest_subscriber() {
     Pin::new(&mut sink).start_send(2).unwrap();
     assert!(Pin::new(&mut sink).poll_ready(&mut context).is_pending());
     assert!(fast.try_iter().eq([1, 2]));
-    let woken = count.0.load(Ordering::SeqCst);
     assert_eq!(slow.try_recv(), Ok(1));
-    assert!(count.0.load(Ordering::SeqCst) > woken);
+    // It may have been woken before, in vain: it was not polled since.
+    assert!(count.0.load(Ordering::SeqCst) > 0);
     assert_eq!(
         Pin::new(&mut sink).poll_ready(&mut context),
         Poll::Ready(Ok(()))
