@@ -55,7 +55,7 @@ impl Order {
             match item {
                 Item::Missed(count) => missed += count,
                 Item::Value(value) => {
-                    let position = *order.get(value).expect("what comes was sent");
+                    let position = *order.get(value).expect("not the order: it was never sent");
                     if begin.is_some() {
                         assert_eq!(position, next + missed, "not the order: {stream:?}");
                     } else {
