@@ -11,6 +11,8 @@ pub enum Why {
     Race,
     /// A panic with this in its message: of an assertion of the model, or of the library.
     Says(&'static str),
+    /// The same, for a mutant with several effects, of which the schedule decides which comes first.
+    SaysOneOf(&'static [&'static str]),
 }
 
 impl Why {
@@ -34,6 +36,7 @@ impl Why {
             .iter()
             .any(|start| reason.starts_with(start)),
             Self::Says(what) => reason.contains(what),
+            Self::SaysOneOf(several) => several.iter().any(|what| reason.contains(what)),
         }
     }
 }
