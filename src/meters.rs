@@ -224,7 +224,7 @@ fn milliseconds(stats: Stats) -> u64 {
     u64::try_from(stats.blocked_for.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The sum of what is known.
+/// Adds two numbers. An unknown number counts as 0, unless both are unknown.
 fn sum(one: Option<usize>, other: Option<usize>) -> Option<usize> {
     match (one, other) {
         (Some(one), Some(other)) => Some(one.saturating_add(other)),
