@@ -186,6 +186,9 @@ fn restarted(end: fn(&mut Board), look: &Look, picture: &str) -> String {
     );
     joined(&mut page, 0);
     assert_eq!(page.evaluate("element('status').className"), "bad");
+    // A day takes 4.3 s at this speed, and hardly anything flies in its night: the server stays
+    // away for a whole day, so that something is missed.
+    page.wait("a day is over", "now() - outage.since > 4400");
     board.start_again();
     joined(&mut page, 6);
     page.wait(
