@@ -17,6 +17,7 @@
 
 mod arriving;
 mod asking;
+mod claim;
 mod ending;
 mod opening;
 mod settling;
@@ -40,6 +41,7 @@ use crate::signs::subject_of;
 use crate::stream;
 use arriving::place;
 use asking::REQUESTS;
+use claim::Claim;
 use ending::{Answer, Listener};
 use settling::{Letter, Settlement};
 use unseen::Unseen;
@@ -71,7 +73,6 @@ struct Work {
     stale: HashSet<u64>,
     /// Subscriptions whose listener has ended, and whose requests the server may still have.
     over: HashSet<u64>,
-    beat: Instant,
     chore: Instant,
     /// When the server was last told about the messages that are being handled, while subscriptions
     /// are opened.
@@ -94,9 +95,29 @@ pub(crate) struct Kept {
     made: u64,
     /// The creation time of the stream of these positions, if it is known.
     stream: Value,
+    /// The server has everything that was sent before this time. What was sent later is lost if the
+    /// connection ends.
+    heard: Option<Instant>,
 }
 
 impl Kept {
+    /// Called when a new connection has replaced one that ended.
+    fn lose_link(&mut self) {
+        if let Some(heard) = self.heard.replace(Instant::now()) {
+            let members = self.subscriptions.values_mut();
+            let members = members.filter_map(Subscription::member_mut);
+            for held in members.flat_map(|member| member.held.values_mut()) {
+                held.claim.lose_link(heard);
+            }
+            for settlement in &mut self.settled {
+                settlement.lose_link(heard);
+            }
+            for letter in &mut self.unburied {
+                letter.lose_link(heard);
+            }
+        }
+    }
+
     /// Checks whether the stream was recreated. If so, positions in the old stream are invalid, and
     /// the outcomes of its messages must not be sent, because the server would apply them to
     /// messages of the new stream.
@@ -179,8 +200,7 @@ struct Member {
 struct Held {
     reply: Subject,
     message: Message,
-    /// When the server was last told about it.
-    told: Instant,
+    claim: Claim,
 }
 
 impl Subscription {
@@ -263,6 +283,7 @@ impl StreamInbound {
         let mut link = Link::open(shared, link::IN)?;
         let state = link.run(async |wire| stream::ensure(wire).await)?;
         let mut kept = std::mem::take(&mut *shared.kept.lock());
+        kept.lose_link();
         kept.compare(&state);
         // The requests ended with their connection.
         let Kept {
@@ -288,7 +309,6 @@ impl StreamInbound {
             later: HashSet::new(),
             stale: HashSet::new(),
             over: HashSet::new(),
-            beat: Instant::now(),
             chore: Instant::now(),
             told: Instant::now(),
             has_dead_stream: false,
@@ -333,9 +353,11 @@ impl Work {
             self.bury_again();
             self.ask_overdue();
             self.end_overdue();
-            if self.beat.elapsed() >= self.shared.config.heartbeat {
-                self.beat = Instant::now();
+            let heard = self.kept.heard;
+            if heard.is_none_or(|heard| heard.elapsed() >= self.shared.config.heartbeat) {
+                let now = Instant::now();
                 wire.echo().await?;
+                self.kept.heard = Some(now);
             }
         }
         if wire.signs.take_slow() > 0 {

@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +19,7 @@ use fanfeed_testkit::{
     Authority, Line, NatsServer, Proxy, RedisServer, Release, Tally, assert_is, scenario,
     wait_until,
 };
+use futures_core::Stream;
 
 fn refused(config: Config) -> ConnectError {
     let config = config.dial_timeout(Duration::from_secs(1));
@@ -316,6 +319,76 @@ fn a_dead_letter_that_is_refused_is_reported() {
             )
         };
         assert!(!events.try_iter().any(is_bad));
+    }
+}
+
+/// The server gives the message to another member while the first one is cut off.
+#[test]
+fn a_refused_dead_letter_is_not_counted_by_a_member_whose_claim_lapsed() {
+    for release in RELEASES {
+        let builder = NatsServer::builder(release).jetstream();
+        let server = denying(builder, "\"fanfeed.d.>\"", "").start();
+        let proxy = Proxy::start(server.address());
+        let member = |url: &str| {
+            let config = quick(url).user("ann", "hunter2");
+            connect(config.answer_timeout(2 * LONG))
+        };
+        let cut_off = member(&server.url_through(proxy.address()));
+        let other = member(&server.url());
+        let options = async_nats::ConnectOptions::new();
+        let options = options.user_and_password("ann".into(), "hunter2".into());
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let client = runtime.block_on(options.connect(server.url())).unwrap();
+        let subscribed = client.subscribe("$JS.ACK.fanfeed.>");
+        let mut outcomes = runtime.block_on(subscribed).unwrap();
+        runtime.block_on(client.flush()).unwrap();
+        let mut outcome = || {
+            let next = poll_fn(|context| Pin::new(&mut outcomes).poll_next(context));
+            let next = async { tokio::time::timeout(LONG, next).await };
+            let next = runtime.block_on(next).unwrap().unwrap();
+            (next.subject.to_string(), next.payload)
+        };
+
+        let (begin, begun) = crossbeam_channel::bounded::<()>(1);
+        let (go, gate) = crossbeam_channel::bounded::<()>(0);
+        let reject = move |_: &Message, _: &Context| {
+            let _ = begin.try_send(());
+            let _ = gate.recv();
+            Err(HandlerError::Reject)
+        };
+        let _first = cut_off.subscribe_group("k", "g", reject).unwrap();
+        publish(&other, "k", 0..1);
+        begun.recv_timeout(LONG).unwrap();
+        proxy.refuse(true);
+        proxy.cut();
+        let tally = Arc::new(Tally::new(1));
+        let _second = other.subscribe_group("k", "g", count(&tally)).unwrap();
+        tally.wait_complete(LONG);
+        let of_second = |subject: &str| subject.starts_with("$JS.ACK.fanfeed.g@k.2.");
+        while !of_second(&outcome().0) {}
+
+        let mut events = cut_off.events();
+        proxy.refuse(false);
+        let of_first = |subject: &str| subject.starts_with("$JS.ACK.fanfeed.g@k.1.");
+        wait_until("the first member tells that it is at work again", || {
+            let (subject, what) = outcome();
+            of_first(&subject) && what == "+WPI"
+        });
+        drop(go);
+        wait_until("it gives the message up", || cut_off.stats().given_up == 1);
+        // It counts the next letter, and its outcome comes after that of the first letter.
+        let reject = |_: &Message, _: &Context| Err(HandlerError::Reject);
+        let _next = cut_off.subscribe_group("next", "g", reject).unwrap();
+        publish(&other, "next", 0..1);
+        let key = scenario::event(&mut events, |event| match event {
+            Event::Undecodable { key, .. } => Some(key.clone()),
+            _ => None,
+        });
+        assert_eq!(key.as_str(), "next");
+        let over = std::iter::repeat_with(outcome).find(|(_, what)| what == "+TERM");
+        let (subject, _) = over.unwrap();
+        assert!(subject.starts_with("$JS.ACK.fanfeed.g@next."), "{subject}");
+        assert_eq!(cut_off.stats().dead_letters_lost, 1);
     }
 }
 

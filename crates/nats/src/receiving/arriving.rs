@@ -1,10 +1,11 @@
 //! Handles what the server sends: messages, and the ends of requests.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_nats::{Message, Subject};
 use fanfeed_broker::MessageId;
 
+use super::claim::Claim;
 use super::settling::{Letter, Settlement, raw_headers};
 use super::{Held, Role, Work};
 use crate::entry::Origin;
@@ -123,7 +124,7 @@ impl Work {
         if let Some(held) = member.held.get_mut(&tag) {
             // The server no longer knows that the message is being handled here.
             held.reply = reply.clone();
-            held.told = Instant::now();
+            held.claim = Claim::new();
             return;
         }
         let limit = self.shared.config.max_message;
@@ -143,7 +144,8 @@ impl Work {
                 let subject = self.shared.names.dead(&member.group, sink.key().as_str());
                 let headers = raw_headers(message, &subject, &member.group, place);
                 let payload = message.payload.clone();
-                let letter = Letter::new(sink, member, reply.clone(), subject, headers, payload);
+                let claimed = (reply.clone(), Claim::new());
+                let letter = Letter::new(sink, member, claimed, subject, headers, payload);
                 self.kept.settled.push(Settlement::Bury(letter));
                 return;
             }
@@ -158,7 +160,7 @@ impl Work {
         let held = Held {
             reply: reply.clone(),
             message: read,
-            told: Instant::now(),
+            claim: Claim::new(),
         };
         member.held.insert(tag, held);
     }

@@ -8,6 +8,7 @@ use fanfeed_broker::driver::{LinkError, Sink, SinkError, Verdict};
 use serde_json::Value;
 
 use super::arriving::Place;
+use super::claim::Claim;
 use super::{Member, Role, Work, position};
 use crate::api::{self, ApiFault};
 use crate::entry;
@@ -52,17 +53,15 @@ pub(super) struct Letter {
     subject: String,
     headers: HeaderMap,
     payload: Bytes,
-    /// When the server was last told that the message is being handled.
-    told: Instant,
-    /// How often it has to be told.
-    every: Duration,
+    claim: Claim,
+    ack_wait: Duration,
 }
 
 impl Letter {
     pub(super) fn new(
         sink: &Sink,
         member: &Member,
-        reply: Subject,
+        (reply, claim): (Subject, Claim),
         subject: String,
         headers: HeaderMap,
         payload: Bytes,
@@ -73,9 +72,14 @@ impl Letter {
             subject,
             headers,
             payload,
-            told: Instant::now(),
-            every: member.ack_wait / 3,
+            claim,
+            ack_wait: member.ack_wait,
         }
+    }
+
+    /// Called when a connection has ended.
+    pub(super) fn lose_link(&mut self, heard: Instant) {
+        self.claim.lose_link(heard);
     }
 
     /// Called when the stream of the message was deleted.
@@ -89,6 +93,14 @@ impl Settlement {
         Settlement::Tell {
             reply,
             what: Bytes::from_static(what),
+        }
+    }
+
+    /// Called when a connection has ended.
+    pub(super) fn lose_link(&mut self, heard: Instant) {
+        match self {
+            Settlement::Tell { .. } => {}
+            Settlement::Bury(letter) => letter.lose_link(heard),
         }
     }
 
@@ -165,7 +177,8 @@ impl Work {
                 mark(&mut headers, &member.group, place);
                 let payload = held.message.payload().clone();
                 let sink = &subscription.sink;
-                let letter = Letter::new(sink, member, held.reply, subject, headers, payload);
+                let claimed = (held.reply, held.claim);
+                let letter = Letter::new(sink, member, claimed, subject, headers, payload);
                 Settlement::Bury(letter)
             }
             Verdict::Requeued => Settlement::again(held.reply),
@@ -210,7 +223,8 @@ impl Work {
 
     /// Keeps a dead letter, and returns where to tell that its message is over. If the letter
     /// cannot be kept now, it is put aside, and the message counts as being handled. If it cannot
-    /// be kept at all, that is reported.
+    /// be kept at all, that is reported, unless the claim has lapsed: then the server gives the
+    /// message to a member again, and that member decides what becomes of it.
     async fn bury(&mut self, wire: &Wire, letter: Letter) -> Option<Subject> {
         let began = Instant::now();
         if began >= self.burial {
@@ -219,6 +233,9 @@ impl Work {
                 Err(SinkError::Link(_)) => {
                     self.has_dead_stream = false;
                     self.burial = Instant::now() + began.elapsed() * BURIAL_PAUSE;
+                }
+                Err(_) if letter.reply.is_some() && letter.claim.has_lapsed(letter.ack_wait) => {
+                    return None;
                 }
                 Err(error) => {
                     let reason = error.to_string();
@@ -266,19 +283,16 @@ impl Work {
             let Some(member) = subscription.member_mut() else {
                 continue;
             };
-            let every = member.ack_wait / 3;
             for held in member.held.values_mut() {
-                if held.told.elapsed() >= every {
-                    held.told = Instant::now();
+                if held.claim.renew(member.ack_wait) {
                     settled.push(Settlement::tell(held.reply.clone(), AT_WORK));
                 }
             }
         }
         for letter in &mut self.kept.unburied {
             if let Some(reply) = &letter.reply
-                && letter.told.elapsed() >= letter.every
+                && letter.claim.renew(letter.ack_wait)
             {
-                letter.told = Instant::now();
                 settled.push(Settlement::tell(reply.clone(), AT_WORK));
             }
         }
