@@ -272,41 +272,82 @@ fn a_member_whose_offsets_another_one_commits_gets_no_older_messages() {
 /// Guards against a partition that stays paused because the subscription before had no room.
 #[test]
 fn a_subscription_reads_on_after_one_that_left_without_room() {
-    for in_group in [false, true] {
-        let cluster = Cluster::start(1);
-        cluster.topic("k", 1);
-        cluster.topic("other", 1);
-        let broker = cluster.connect();
-        let subscribe = |subscribe: Subscribe| {
-            let subscribe = match in_group {
-                true => subscribe.group("g"),
-                false => subscribe,
-            };
-            let subscription = broker.subscribe_with(subscribe).unwrap();
-            subscription.ready(LONG).unwrap();
-            subscription
-        };
-        let (other, tally) = (Arc::new(Tally::new(2)), Arc::new(Tally::new(20)));
-        // The group keeps its consumer because of it.
-        let _other = subscribe(Subscribe::new("other", count(&other)));
-        let wait = |_: &Message, context: &Context| {
-            context.token().wait_timeout(LONG);
-            Ok(())
-        };
-        let options = SubscribeOptions::new().buffer(4);
-        let stuck = subscribe(Subscribe::new("k", wait).options(options));
-        publish(&broker, "k", 0..20);
-        broker.flush(LONG).unwrap();
-        wait_until("its buffer is full", || broker.health().pending >= 3);
-        // The fetch that returns the first of these returns the rest of the others, if none before
-        // did. The consumer returns the second after them.
-        for n in 0..2 {
-            publish(&broker, "other", n..n + 1);
-            other.wait_for(n + 1, LONG);
-        }
-        stuck.unsubscribe();
-        let _next = subscribe(Subscribe::new("k", count(&tally)));
-        publish(&broker, "k", 0..20);
-        tally.wait_complete(LONG);
+    let cluster = Cluster::start(1);
+    cluster.topic("k", 1);
+    cluster.topic("other", 1);
+    let broker = cluster.connect();
+    let subscribe = |subscribe: Subscribe| {
+        let subscription = broker.subscribe_with(subscribe).unwrap();
+        subscription.ready(LONG).unwrap();
+        subscription
+    };
+    let (other, tally) = (Arc::new(Tally::new(2)), Arc::new(Tally::new(20)));
+    let _other = subscribe(Subscribe::new("other", count(&other)));
+    let wait = |_: &Message, context: &Context| {
+        context.token().wait_timeout(LONG);
+        Ok(())
+    };
+    let options = SubscribeOptions::new().buffer(4);
+    let stuck = subscribe(Subscribe::new("k", wait).options(options));
+    publish(&broker, "k", 0..20);
+    wait_until_paused(&broker, &broker, &other);
+    stuck.unsubscribe();
+    let _next = subscribe(Subscribe::new("k", count(&tally)));
+    publish(&broker, "k", 0..20);
+    tally.wait_complete(LONG);
+}
+
+/// Waits until the partitions of a subscription with a buffer of four are paused. `other` counts
+/// the messages of another topic that the same consumer reads.
+fn wait_until_paused(writer: &Arc<dyn Broker>, reader: &Arc<dyn Broker>, other: &Tally) {
+    writer.flush(LONG).unwrap();
+    wait_until("its buffer is full", || reader.health().pending >= 3);
+    // The fetch that returns the first of these returns the rest of the others, if none before did.
+    // The consumer returns the second after them.
+    for n in 0..2 {
+        publish(writer, "other", n..n + 1);
+        other.wait_for(n + 1, LONG);
     }
+}
+
+/// Guards against a partition that comes back paused because the member had no room when the
+/// partition was taken away. The member keeps its other partition: librdkafka forgets partitions
+/// with their topic.
+#[test]
+fn a_member_reads_on_in_a_partition_that_was_taken_away_without_room_and_comes_back() {
+    let cluster = Cluster::start(1);
+    cluster.topic("k", 2);
+    cluster.topic("other", 1);
+    // Messages on both partitions.
+    let config = cluster
+        .config()
+        .record_key(|message| message.payload().to_vec());
+    let brokers = [(); 3].map(|()| connect(config.clone()));
+    let [writer, reader, guest] = &brokers;
+    let (other, tally) = (Arc::new(Tally::new(2)), Arc::new(Tally::new(80)));
+    let other_member = reader.subscribe_group("other", "g", count(&other)).unwrap();
+    let (go, gate) = crossbeam_channel::bounded::<()>(0);
+    let counting = count(&tally);
+    let wait = move |message: &Message, context: &Context| {
+        let _ = gate.recv();
+        counting(message, context)
+    };
+    let options = SubscribeOptions::new().buffer(4);
+    let request = Subscribe::new("k", wait).group("g").options(options);
+    let member = reader.subscribe_with(request).unwrap();
+    for joining in [&other_member, &member] {
+        joining.ready(LONG).unwrap();
+    }
+    publish(writer, "k", 0..40);
+    wait_until_paused(writer, reader, &other);
+    let taken = Arc::new(Tally::new(40));
+    let _guest = guest.subscribe_group("k", "g", count(&taken)).unwrap();
+    taken.wait_for(1, LONG);
+    guest.close(LONG).unwrap();
+    drop(go);
+    publish(writer, "k", 40..80);
+    wait_until("all new messages arrive", || {
+        let seen = tally.order();
+        (40..80).all(|n| seen.contains(&n))
+    });
 }
