@@ -3,19 +3,19 @@
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 #[cfg(feature = "async")]
-use std::ptr;
-#[cfg(feature = "async")]
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::queue::Cursor;
 use super::slots::Share;
 use crate::error::{RecvError, RecvTimeoutError, TryRecvError};
+#[cfg(feature = "async")]
+use crate::receive::ForgetWaker;
 use crate::receive::{self, Receive};
 use crate::subscription::{Stats, Subscription};
 use crate::wait::{Looks, Parker, Patience};
 #[cfg(feature = "async")]
-use crate::wait::{not_completed, poll_again, poll_turn};
+use crate::wait::{not_completed, poll_again};
 
 /// The receiver of a feed's own bounded channel, made by [`Feed::channel`](crate::Feed::channel).
 /// Dropping it unsubscribes.
@@ -409,13 +409,10 @@ impl<T> Receiver<T> {
         context: &Context<'_>,
         mut take: impl FnMut(&mut Self) -> Result<R, TryRecvError>,
     ) -> Poll<Result<R, RecvError>> {
-        if poll_turn(context, ptr::from_ref(&*self).cast()).is_pending() {
-            return Poll::Pending;
-        }
         let mut armed = false;
-        loop {
-            let error = match take(self) {
-                Ok(taken) => return Poll::Ready(Ok(taken)),
+        let taken = loop {
+            match take(self) {
+                Ok(taken) => break Ok(taken),
                 Err(TryRecvError::Empty) if armed => {
                     if !self.queue.is_unclaimed() {
                         // The sender is about to complete the next value.
@@ -427,12 +424,14 @@ impl<T> Receiver<T> {
                 Err(TryRecvError::Empty) => {
                     self.queue.arm(context.waker());
                     armed = true;
-                    continue;
                 }
-                Err(error) => error.at_limit().without_limit(),
-            };
-            return Poll::Ready(Err(error));
+                Err(error) => break Err(error.at_limit().without_limit()),
+            }
+        };
+        if armed {
+            self.queue.bell().clear();
         }
+        Poll::Ready(taken)
     }
 }
 
@@ -451,6 +450,13 @@ impl<T> fmt::Debug for Receiver<T> {
             .field("capacity", &self.capacity())
             .field("overflow", &self.queue.overflow())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(feature = "async")]
+impl<T> ForgetWaker for Receiver<T> {
+    fn forget_waker(&mut self) {
+        self.queue.bell().clear();
     }
 }
 
@@ -477,18 +483,10 @@ impl<T> Receive for Receiver<T> {
         values: &mut Vec<T>,
         limit: usize,
     ) -> Poll<Result<usize, RecvError>> {
-        if limit == 0 {
-            return Poll::Ready(Ok(0));
-        }
         self.poll_take(context, |receiver| {
             values.reserve(limit.min(receiver.len()));
             receiver.take_up_to(limit, false, |value| values.push(value))
         })
-    }
-
-    #[cfg(feature = "async")]
-    fn forget_waker(&mut self) {
-        self.queue.bell().clear();
     }
 }
 

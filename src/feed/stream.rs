@@ -7,7 +7,7 @@ use futures_core::Stream;
 use futures_core::stream::FusedStream;
 
 use super::receiver::Receiver;
-use crate::receive::{self, RecvAsync, RecvMany};
+use crate::receive::{self, RecvAsync, RecvMany, Waiting};
 
 /// The values of a feed's own channel. The stream ends when the subscription has ended and every
 /// value is taken. It skips missed values, which [`Receiver::missed`] counts.
@@ -88,7 +88,7 @@ impl<T> Receiver<T> {
     /// ```
     pub fn recv_many<'a>(&'a mut self, values: &'a mut Vec<T>, limit: usize) -> RecvMany<'a, Self> {
         RecvMany {
-            receiver: self,
+            receiver: Waiting::new(self),
             values,
             limit,
         }
@@ -130,6 +130,6 @@ impl<T> Receiver<T> {
     ///
     /// See [Lagging](Receiver#lagging) and [Closing](Receiver#closing).
     pub fn recv_async(&mut self) -> RecvAsync<'_, Self> {
-        receive::RecvAsync(self)
+        RecvAsync(Waiting::new(self))
     }
 }

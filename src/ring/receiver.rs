@@ -3,8 +3,6 @@
 use std::fmt;
 use std::ops::ControlFlow;
 use std::panic::{RefUnwindSafe, UnwindSafe};
-#[cfg(feature = "async")]
-use std::ptr;
 use std::sync::Arc;
 use std::task::Waker;
 #[cfg(feature = "async")]
@@ -12,12 +10,14 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::error::{RecvError, RecvTimeoutError, TryRecvError};
+#[cfg(feature = "async")]
+use crate::receive::ForgetWaker;
 use crate::receive::{self, Receive};
 use crate::subscription::{Stats, Subscription};
 use crate::sync::{MODELLED, mutant};
-use crate::wait::{PaceBefore, Parker};
 #[cfg(feature = "async")]
-use crate::wait::{not_completed, poll_turn};
+use crate::wait::not_completed;
+use crate::wait::{PaceBefore, Parker};
 
 use super::cursor::Cursor;
 use super::event::{Event, Events};
@@ -495,7 +495,7 @@ impl<T> Receiver<T> {
         list
     }
 
-    pub(crate) fn leave_line(&mut self) {
+    fn leave_line(&mut self) {
         let wakeups = &self.reader.core().wakeups;
         wakeups.leave_readers(&mut self.place);
     }
@@ -658,9 +658,6 @@ impl<T> Receiver<T> {
         context: &Context<'_>,
         mut look: impl FnMut(&mut Self) -> Result<R, TryRecvError>,
     ) -> Poll<Result<R, RecvError>> {
-        if poll_turn(context, ptr::from_ref(&*self).cast()).is_pending() {
-            return Poll::Pending;
-        }
         let mut list = None;
         loop {
             let result = match look(self) {
@@ -712,6 +709,13 @@ impl<T> fmt::Debug for Receiver<T> {
     }
 }
 
+#[cfg(feature = "async")]
+impl<T> ForgetWaker for Receiver<T> {
+    fn forget_waker(&mut self) {
+        self.leave_line();
+    }
+}
+
 impl<T: Clone> Receive for Receiver<T> {
     type Value = T;
 
@@ -735,9 +739,6 @@ impl<T: Clone> Receive for Receiver<T> {
         values: &mut Vec<T>,
         limit: usize,
     ) -> Poll<Result<usize, RecvError>> {
-        if limit == 0 {
-            return Poll::Ready(Ok(0));
-        }
         self.poll_look(context, |receiver| {
             let clone = |value: &T| values.push(value.clone());
             match receiver.reader.read(limit, clone)? {
@@ -745,11 +746,6 @@ impl<T: Clone> Receive for Receiver<T> {
                 read => Ok(read),
             }
         })
-    }
-
-    #[cfg(feature = "async")]
-    fn forget_waker(&mut self) {
-        self.leave_line();
     }
 }
 

@@ -8,7 +8,7 @@ use futures_core::Stream;
 use futures_core::stream::FusedStream;
 
 use crate::error::RecvError;
-use crate::receive::{self, RecvAsync, RecvMany};
+use crate::receive::{self, RecvAsync, RecvMany, Waiting};
 
 use super::receiver::Receiver;
 
@@ -48,21 +48,14 @@ impl<T: Clone> FusedStream for Receiver<T> {
 /// A wait that does not block a thread. Made by [`Receiver::wait_async`].
 #[derive(Debug)]
 #[must_use = "a future does nothing unless it is awaited"]
-pub struct WaitAsync<'a, T> {
-    receiver: &'a mut Receiver<T>,
-}
+pub struct WaitAsync<'a, T>(Waiting<'a, Receiver<T>>);
 
 impl<T> Future for WaitAsync<'_, T> {
     type Output = Result<(), RecvError>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        self.get_mut().receiver.poll_wait(context)
-    }
-}
-
-impl<T> Drop for WaitAsync<'_, T> {
-    fn drop(&mut self) {
-        self.receiver.leave_line();
+        let poll = |receiver: &mut Receiver<T>| receiver.poll_wait(context);
+        self.get_mut().0.poll(context, poll)
     }
 }
 
@@ -100,7 +93,7 @@ impl<T> Receiver<T> {
     /// # }
     /// ```
     pub fn wait_async(&mut self) -> WaitAsync<'_, T> {
-        WaitAsync { receiver: self }
+        WaitAsync(Waiting::new(self))
     }
 }
 
@@ -149,7 +142,7 @@ impl<T: Clone> Receiver<T> {
     /// ```
     pub fn recv_many<'a>(&'a mut self, values: &'a mut Vec<T>, limit: usize) -> RecvMany<'a, Self> {
         RecvMany {
-            receiver: self,
+            receiver: Waiting::new(self),
             values,
             limit,
         }
@@ -192,6 +185,6 @@ impl<T: Clone> Receiver<T> {
     ///
     /// See [Lagging](Receiver#lagging) and [Closing](Receiver#closing).
     pub fn recv_async(&mut self) -> RecvAsync<'_, Self> {
-        receive::RecvAsync(self)
+        RecvAsync(Waiting::new(self))
     }
 }

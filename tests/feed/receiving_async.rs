@@ -106,6 +106,25 @@ fn a_future_that_is_dropped_takes_its_waker_along() {
 }
 
 #[test]
+fn a_future_that_was_never_polled_leaves_the_waker_of_a_stream() {
+    let feed = Feed::new();
+    let mut receiver = feed.channel(4).unwrap();
+    let (count, waker) = counting_waker();
+    let (mut context, mut values) = (Context::from_waker(&waker), Vec::new());
+    for value in 0..3 {
+        assert!(receiver.poll_next_unpin(&mut context).is_pending());
+        match value {
+            0 => drop(receiver.recv_async()),
+            1 => drop(receiver.recv_many(&mut values, 4)),
+            _ => drop(receiver.recv_many(&mut values, 0).now_or_never()),
+        }
+        feed.send(value);
+        assert_eq!(count.0.load(Ordering::SeqCst), value + 1);
+        assert_eq!(receiver.try_recv(), Ok(value));
+    }
+}
+
+#[test]
 fn a_waiting_receive_is_woken_by_a_send_and_by_the_end() {
     let feed = Feed::new();
     let mut receiver: Receiver<u8> = feed.channel(4).unwrap();

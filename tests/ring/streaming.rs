@@ -52,6 +52,26 @@ fn a_reader_that_waits_no_longer_keeps_no_waker() {
     assert_eq!(std::sync::Arc::strong_count(&count), held);
 }
 
+#[test]
+fn a_future_of_a_ring_that_was_never_polled_leaves_the_waker_of_a_stream() {
+    let ring = RingFeed::new(4).unwrap();
+    let mut reader = ring.subscribe();
+    let (count, waker) = counting_waker();
+    let (mut context, mut values) = (Context::from_waker(&waker), Vec::new());
+    for value in 0..4 {
+        assert!(reader.poll_next_unpin(&mut context).is_pending());
+        match value {
+            0 => drop(reader.recv_async()),
+            1 => drop(reader.recv_many(&mut values, 4)),
+            2 => drop(reader.recv_many(&mut values, 0).now_or_never()),
+            _ => drop(reader.wait_async()),
+        }
+        ring.send(value);
+        assert_eq!(count.0.load(Ordering::SeqCst), value + 1);
+        assert_eq!(reader.try_recv(), Ok(value));
+    }
+}
+
 #[tokio::test]
 async fn a_receive_from_a_ring_that_is_dropped_loses_nothing() {
     let ring = RingFeed::new(4).unwrap();
