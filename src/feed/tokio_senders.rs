@@ -40,6 +40,11 @@ impl<T: Send + 'static> Carrier<T> for mpsc::UnboundedSender<T> {
 /// first value that finds no receiver and no other [`Sender`](broadcast::Sender) that could make
 /// one; a [`WeakSender`](broadcast::WeakSender) does not count.
 ///
+/// A carrier cannot tell other carriers of its channel from senders that the program keeps. So two
+/// subscriptions of one channel, on one feed or on two, keep each other alive after the last
+/// receiver is gone. Subscribe the channel once, or [unsubscribe](crate::Subscription::unsubscribe)
+/// one of them.
+///
 /// ```
 /// use tokio::sync::broadcast;
 ///
@@ -76,7 +81,8 @@ impl<T: Send + 'static> Carrier<T> for broadcast::Sender<T> {
 
 /// This channel always has room: it keeps the latest value alone, also while it has no receiver.
 /// The subscription ends at the first value that finds no receiver and no other
-/// [`Sender`](watch::Sender) that could make one.
+/// [`Sender`](watch::Sender) that could make one. Two subscriptions of one channel keep each other
+/// alive, as those of a `broadcast` channel do.
 ///
 /// A reference from [`borrow`](watch::Receiver::borrow) holds tokio's lock. While a receiver has
 /// one, sends on the feed block their threads, `try_send` and `send_async` too, and it is a deadlock

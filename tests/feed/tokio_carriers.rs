@@ -42,6 +42,18 @@ fn a_broadcast_channel_without_receivers_lives_while_another_sender_can_make_one
 }
 
 #[test]
+fn two_carriers_of_a_broadcast_channel_keep_each_other_subscribed() {
+    let feed = Feed::new();
+    let (sender, receiver) = broadcast::channel(2);
+    let carriers = [feed.subscribe(sender.clone()), feed.subscribe(sender)];
+    drop(receiver);
+    assert_eq!(feed.send(1), 2);
+    carriers[0].unsubscribe();
+    assert_eq!(feed.send(2), 0);
+    assert!(carriers[1].is_closed());
+}
+
+#[test]
 fn a_watch_channel_keeps_the_latest_value_also_without_receivers() {
     let feed = Feed::new();
     let (sender, receiver) = watch::channel(0);
