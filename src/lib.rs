@@ -187,7 +187,7 @@
 //! | `tokio` | the senders of `tokio::sync::{mpsc, broadcast, watch}` can be subscribed; implies `async` |
 //! | `tracing` | events for what happens off the fast path: failed subscriptions, closed feeds, and sends that are blocked for more than a second (`SubscriberBuilder::warn_after`, `ring::Builder::warn_after`) |
 //! | `metrics` | `MetricsExporter`, which exports the figures of a feed or a ring by the facade `metrics` |
-//! | `serde` | `Serialize` and `Deserialize` for [`Stats`], [`SubscriptionId`], [`Overflow`], [`CarrierOverflow`], [`ring::Overflow`], [`ring::WaitStrategy`] |
+//! | `serde` | `Serialize` and `Deserialize` for [`Stats`], [`SubscriberStats`], [`ring::ReaderStats`], [`SubscriptionId`], [`Overflow`], [`CarrierOverflow`], [`ring::Overflow`], [`ring::WaitStrategy`] |
 //!
 //! No feature is on by default. See [`docs`] for the internals, for advice on latency-sensitive
 //! threads, for [`select!`](docs::select), and for [models of your own code](docs::model_checking).

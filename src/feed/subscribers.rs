@@ -13,6 +13,7 @@ use crate::subscription::{Stats, SubscriptionId};
 /// `depth` instead. A subscriber was full at least once if [`blocked`](Stats::blocked) or
 /// [`dropped`](Stats::dropped) is not 0.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct SubscriberStats {
     /// The id of the subscription.

@@ -10,6 +10,7 @@ use super::overflow::Overflow;
 /// The position and the lag of one reader of a ring, for monitoring. Made by
 /// [`RingFeed::readers`](crate::RingFeed::readers).
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct ReaderStats {
     pub(crate) id: SubscriptionId,
     pub(crate) name: Option<Arc<str>>,

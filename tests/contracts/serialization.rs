@@ -1,6 +1,8 @@
 //! The feature `serde`.
 
-use fanfeed::{CarrierOverflow, Feed, Overflow, Stats, SubscriptionId, ring};
+use fanfeed::{
+    CarrierOverflow, Feed, Overflow, RingFeed, Stats, SubscriberStats, SubscriptionId, ring,
+};
 
 #[test]
 fn stats_and_options_survive_a_round_trip_through_json() {
@@ -33,6 +35,26 @@ fn stats_and_options_survive_a_round_trip_through_json() {
         serde_json::from_str::<CarrierOverflow>(r#""Disconnect""#).unwrap(),
         CarrierOverflow::Disconnect
     );
+}
+
+#[test]
+fn the_figures_of_each_subscriber_survive_a_round_trip_through_json() {
+    let feed = Feed::new();
+    let _receiver = feed.subscriber().capacity(3).name("log").channel().unwrap();
+    feed.send(1);
+    let all = feed.subscriptions();
+    let json = serde_json::to_string(&all).unwrap();
+    assert!(json.contains(r#""name":"log","overflow":"Block","capacity":3"#));
+    let back = serde_json::from_str::<Vec<SubscriberStats>>(&json).unwrap();
+    assert_eq!(back, all);
+
+    let ring = RingFeed::new(4).unwrap();
+    let _reader = ring.subscriber().name("log").subscribe();
+    ring.send(1);
+    let json = serde_json::to_string(&ring.readers()).unwrap();
+    let back = serde_json::from_str::<Vec<ring::ReaderStats>>(&json).unwrap();
+    assert_eq!((back[0].name(), back[0].lag()), (Some("log"), 1));
+    assert_eq!(serde_json::to_string(&back).unwrap(), json);
 }
 
 #[test]
