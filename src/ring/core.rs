@@ -9,6 +9,8 @@ use std::time::Instant;
 use crate::error::SubscriptionError;
 use crate::subscription::{Closed, FeedEnd};
 use crate::sync::{AtomicUsize, Mutex, Ordering, mutant};
+#[cfg(feature = "tracing")]
+use crate::wait::Report;
 use crate::wait::{EndedWait, Reap, may_reap, postpone};
 
 use super::blocked_senders::Look;
@@ -367,15 +369,7 @@ impl<T> Core<T> {
         } = self.wakeups.senders.hold().end(send);
         #[cfg(feature = "tracing")]
         if let Some(report) = report {
-            let reader = seat.and_then(|seat| self.member(seat));
-            crate::events::event!(
-                warn,
-                subscription = reader.as_ref().map(|reader| reader.id().get()),
-                name = reader.as_ref().and_then(|reader| reader.name()).map(|name| &**name),
-                blocked_for = ?report.blocked_for,
-                suppressed = report.suppressed,
-                "a send was blocked by a reader of a full ring"
-            );
+            self.report_held(seat, report, "was");
         }
     }
 
@@ -383,17 +377,23 @@ impl<T> Core<T> {
     #[cfg(feature = "tracing")]
     pub(crate) fn report(&self, send: &mut HeldSend) -> Option<Instant> {
         if let Some(report) = self.wakeups.senders.hold().look(send) {
-            let reader = send.seat().and_then(|seat| self.member(seat));
-            crate::events::event!(
-                warn,
-                subscription = reader.as_ref().map(|reader| reader.id().get()),
-                name = reader.as_ref().and_then(|reader| reader.name()).map(|name| &**name),
-                blocked_for = ?report.blocked_for,
-                suppressed = report.suppressed,
-                "a send is blocked by a reader of a full ring"
-            );
+            self.report_held(send.seat(), report, "is");
         }
         send.due()
+    }
+
+    /// Reports a send that `is` or `was` blocked by the reader in this seat.
+    #[cfg(feature = "tracing")]
+    fn report_held(&self, seat: Option<usize>, report: Report, is: &str) {
+        let reader = seat.and_then(|seat| self.member(seat));
+        crate::events::event!(
+            warn,
+            subscription = reader.as_ref().map(|reader| reader.id().get()),
+            name = reader.as_ref().and_then(|reader| reader.name()).map(|name| &**name),
+            blocked_for = ?report.blocked_for,
+            suppressed = report.suppressed,
+            "a send {is} blocked by a reader of a full ring"
+        );
     }
 
     /// The reader in this seat.
