@@ -451,21 +451,10 @@ fn an_only_channel_gets_nothing_of_one_of_many_afterwards() {
 }
 
 #[test]
-fn a_light_visit_has_to_begin_in_order() {
+fn a_light_visit_has_to_begin_and_to_be_marked_in_order() {
     for mutant in [
         "light_visit_begins_without_light_fence",
         "light_visits_are_overlooked",
-    ] {
-        Model::bound(3)
-            .with_shared_feeds()
-            .because(Why::Race)
-            .fails_with(mutant, the_only_channel_and_two_sends);
-    }
-}
-
-#[test]
-fn light_visits_have_to_be_marked_in_order() {
-    for mutant in [
         "light_visits_are_not_marked",
         "record_is_marked_without_order",
     ] {
@@ -489,17 +478,12 @@ fn a_delivery_has_to_release_what_it_did() {
 }
 
 #[test]
-fn an_unsubscribe_has_to_observe_in_order() {
-    Model::bound(2)
-        .because(Why::Race)
-        .fails_with("unsubscribe_observes_without_order", a_carrier);
-}
-
-#[test]
-fn a_close_has_to_observe_in_order() {
-    Model::bound(2)
-        .because(Why::Race)
-        .fails_with("close_observes_without_order", a_carrier_and_a_close);
+fn an_unsubscribe_and_a_close_have_to_observe_in_order() {
+    let fails = |mutant, model: fn()| {
+        Model::bound(2).because(Why::Race).fails_with(mutant, model);
+    };
+    fails("unsubscribe_observes_without_order", a_carrier);
+    fails("close_observes_without_order", a_carrier_and_a_close);
 }
 
 #[test]
@@ -536,17 +520,12 @@ fn a_close_must_wait_for_subscriptions_that_other_threads_have_ended() {
 }
 
 #[test]
-fn an_unsubscribe_has_to_wait() {
-    Model::bound(2)
-        .because(Why::Race)
-        .fails_with("unsubscribe_skips_grace", a_carrier);
-}
-
-#[test]
-fn a_close_has_to_wait() {
-    Model::bound(2)
-        .because(Why::Race)
-        .fails_with("unsubscribe_skips_grace", a_carrier_and_a_close);
+fn an_unsubscribe_and_a_close_have_to_wait() {
+    for model in [a_carrier, a_carrier_and_a_close] {
+        Model::bound(2)
+            .because(Why::Race)
+            .fails_with("unsubscribe_skips_grace", model);
+    }
 }
 
 #[test]
@@ -557,17 +536,12 @@ fn records_inside_deliveries_have_to_be_observed() {
 }
 
 #[test]
-fn the_gate_has_to_be_entered_in_order() {
-    Model::bound(2)
-        .because(Why::Race)
-        .fails_with("gate_is_entered_without_order", a_look_at_the_stats);
-}
-
-#[test]
-fn the_gate_has_to_be_waited_for() {
-    Model::bound(2)
-        .because(Why::Race)
-        .fails_with("gate_is_not_waited_for", a_look_at_the_stats);
+fn the_gate_has_to_be_entered_in_order_and_waited_for() {
+    for mutant in ["gate_is_entered_without_order", "gate_is_not_waited_for"] {
+        Model::bound(2)
+            .because(Why::Race)
+            .fails_with(mutant, a_look_at_the_stats);
+    }
 }
 
 #[test]
