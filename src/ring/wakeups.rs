@@ -84,6 +84,22 @@ impl Wakeups {
         self.wake(&self.readers)
     }
 
+    /// Called when a value was published: whether any reader is drowsy. If so, the caller then
+    /// calls [`rouse_readers`](Self::rouse_readers).
+    #[inline(always)]
+    pub(crate) fn is_any_drowsy(&self) -> bool {
+        // ORDERING: pairs with the heavy fence in `grow_drowsy`.
+        if !mutant!("sender_publishes_without_light_fence") {
+            free_fence();
+        }
+        self.drowsy.load(Ordering::Relaxed) != 0
+    }
+
+    /// Wakes the readers that wait for a sender, if there are any.
+    pub(crate) fn rouse_readers(&self) {
+        Self::rouse(&self.readers);
+    }
+
     /// Called when a leader has passed values: wakes the readers that wait for leaders.
     pub(crate) fn passed(&self) {
         self.wake(&self.followers);
@@ -92,11 +108,7 @@ impl Wakeups {
     /// Wakes the readers in this list, if any reader is drowsy. Returns whether one is.
     #[inline(always)]
     fn wake(&self, list: &WakeList) -> bool {
-        // ORDERING: pairs with the heavy fence in `grow_drowsy`.
-        if !mutant!("sender_publishes_without_light_fence") {
-            free_fence();
-        }
-        let is_drowsy = self.drowsy.load(Ordering::Relaxed) != 0;
+        let is_drowsy = self.is_any_drowsy();
         if is_drowsy {
             Self::rouse(list);
         }

@@ -275,13 +275,15 @@ impl<T> Writer<T> {
     #[inline(always)]
     fn publish(&mut self, end: u64) {
         self.core.track.publish(end);
-        // Stored after the tail: the next send loads it, and gets it sooner if no other store
-        // follows this one.
+        let is_drowsy = self.core.wakeups.is_any_drowsy();
+        // Stored after the fence, so that a loop of sends keeps the position in a register: a
+        // compiler loads it again after a fence. Stored before code of others may run and panic.
         self.next = end;
         // In a ring that drops values once they are read, the count of drowsy readers is never 0. A
         // reader that is not at `end` or beyond was not beyond the first of these values either, or
         // has joined since they were published and has looked itself.
-        if self.core.wakeups.published() {
+        if is_drowsy {
+            self.core.wakeups.rouse_readers();
             self.core.look_after_publishing(end);
         }
     }
