@@ -96,6 +96,7 @@ mod escape;
 mod guarded;
 mod inbound;
 mod outbound;
+mod outbound_state;
 mod outgoing;
 mod parameter;
 mod secret;

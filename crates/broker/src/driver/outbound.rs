@@ -1,6 +1,5 @@
 //! The bounded queue to the server, and the thread that empties it.
 
-use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -11,6 +10,7 @@ use fanfeed::Backoff;
 use super::connection::{Connections, Side};
 use super::engine::EngineOptions;
 use super::guarded::{guarded, open};
+use super::outbound_state::State;
 use super::outgoing::{Batch, Outgoing, Settled};
 use super::transport::{Outbound, Published, Transport};
 use crate::dispatch::{Hub, wake};
@@ -42,93 +42,11 @@ pub(crate) struct OutboundQueue {
     capacity: usize,
 }
 
-#[derive(Default)]
-struct State {
-    queue: VecDeque<Outgoing>,
-    /// The numbers in the batch of the thread.
-    in_flight: VecDeque<u64>,
-    /// The numbers of messages that their callers withdraw, until that is reported.
-    withdrawn: Vec<u64>,
-    next: u64,
-    /// The messages that have failed so far, and how many of them a flush has reported.
-    failed: Failures,
-    told: Failures,
-    waiting: usize,
-    /// The tasks of publishers that wait for room.
-    wakers: Vec<Waker>,
-    /// The queue takes no more messages.
-    closed: bool,
-    /// The thread has to end, even if messages are left.
-    aborted: bool,
-    /// The thread has ended.
-    ended: bool,
-}
-
-/// Failed messages, except those whose failure was returned to a caller of `publish_confirmed`.
-#[derive(Default, Clone, Copy)]
-struct Failures {
-    /// Refused by the server, or given up.
-    refused: usize,
-    uncertain: usize,
-}
-
 /// How long the thread waits for messages before it checks the connection.
 const IDLE: Duration = Duration::from_secs(1);
 
 /// The most bytes of payloads in a batch of several messages.
 const BATCH_BYTES: usize = 16 << 20;
-
-impl State {
-    /// The smallest number that is not settled.
-    fn floor(&self) -> u64 {
-        let queued = self.queue.front().map(|outgoing| outgoing.number);
-        if mutant!("broker::flush_before_the_batch") {
-            return queued.unwrap_or(self.next);
-        }
-        let in_flight = self.in_flight.front().copied();
-        let withdrawn = self.withdrawn.iter().copied().min();
-        let all = in_flight.into_iter().chain(queued).chain(withdrawn);
-        let first = all.min();
-        first.unwrap_or(self.next)
-    }
-
-    fn unsettled(&self) -> usize {
-        self.queue.len() + self.in_flight.len() + self.withdrawn.len()
-    }
-
-    /// Removes a message of the queue. Returns `None` if it is not there.
-    fn withdraw(&mut self, number: u64) -> Option<Outgoing> {
-        let at = self
-            .queue
-            .binary_search_by_key(&number, |outgoing| outgoing.number)
-            .ok()?;
-        self.withdrawn.push(number);
-        self.queue.remove(at)
-    }
-
-    /// Tells the caller of `publish_confirmed` that its message failed. If there is no such caller,
-    /// or it has stopped waiting, counts the message for a flush. A caller stops waiting under the
-    /// lock, so either the caller or a flush reports the failure.
-    fn fail(&mut self, waiter: Option<Sender<Settled>>, settled: Settled) {
-        let count = match settled {
-            Settled::Uncertain => &mut self.failed.uncertain,
-            _ => &mut self.failed.refused,
-        };
-        if waiter.is_none_or(|waiter| waiter.send(settled).is_err()) {
-            *count += 1;
-        }
-    }
-
-    /// Removes the messages that will not be sent because the broker ends. They count as failed.
-    fn give_up(&mut self) -> Vec<Message> {
-        let left = std::mem::take(&mut self.queue);
-        let give_up = |outgoing: Outgoing| {
-            self.fail(outgoing.waiter, Settled::LeftOver);
-            outgoing.message
-        };
-        left.into_iter().map(give_up).collect()
-    }
-}
 
 impl OutboundQueue {
     pub(crate) fn new(capacity: usize) -> Self {
@@ -314,29 +232,10 @@ impl OutboundQueue {
                 }
             };
             if timed_out && state.floor() < target {
-                let left = state.in_flight.iter().copied();
-                let left = left.chain(state.withdrawn.iter().copied());
-                let left = left.chain(state.queue.iter().map(|outgoing| outgoing.number));
-                return Err(FlushError::Timeout(
-                    left.filter(|number| *number < target).count(),
-                ));
+                return Err(FlushError::Timeout(state.unsettled_before(target)));
             }
         }
-        let failed = state.failed;
-        match (
-            failed.uncertain - told.uncertain,
-            failed.refused - told.refused,
-        ) {
-            (0, 0) => Ok(()),
-            (0, refused) => {
-                state.told.refused = failed.refused;
-                Err(FlushError::Failed(refused))
-            }
-            (uncertain, _) => {
-                state.told.uncertain = failed.uncertain;
-                Err(FlushError::Uncertain(uncertain))
-            }
-        }
+        state.tell(told)
     }
 
     /// Closes the queue, and waits until its messages are settled or the deadline has passed.
