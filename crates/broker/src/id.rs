@@ -69,23 +69,45 @@ impl MessageId {
             None => Self(Inner::Text(Arc::from(text))),
         }
     }
+
+    /// As [`parse`](Self::parse), for a text that arrived. `None` if it is not UTF-8.
+    pub fn read(text: &[u8]) -> Option<Self> {
+        match halves(text) {
+            Some((high, low)) => Some(Self(Inner::Unique(high, low))),
+            None => std::str::from_utf8(text).ok().map(Self::parse),
+        }
+    }
 }
+
+/// The value of a byte that is no lower-case hexadecimal digit.
+const NO_DIGIT: u8 = 0x10;
+
+/// The value of each lower-case hexadecimal digit.
+static DIGITS: [u8; 256] = {
+    let mut values = [NO_DIGIT; 256];
+    let mut value = 0;
+    while value < HEX.len() {
+        values[HEX[value] as usize] = value as u8;
+        value += 1;
+    }
+    values
+};
 
 /// The two halves that `Display` writes as these digits.
 fn halves(digits: &[u8]) -> Option<(u64, u64)> {
-    let half = |digits: &[u8]| {
-        digits.iter().try_fold(0_u64, |number, digit| {
-            let value = match digit {
-                b'0'..=b'9' => digit - b'0',
-                b'a'..=b'f' => digit - b'a' + 10,
-                _ => return None,
-            };
-            Some(number << 4 | u64::from(value))
+    let digits: &[u8; 32] = digits.try_into().ok()?;
+    // Each message that arrives is read here, so there is no branch for each digit.
+    let mut seen = 0;
+    let mut half = |digits: &[u8]| {
+        digits.iter().fold(0_u64, |number, digit| {
+            let value = DIGITS[usize::from(*digit)];
+            seen |= value;
+            number << 4 | u64::from(value)
         })
     };
-    let digits: &[u8; 32] = digits.try_into().ok()?;
     let (high, low) = digits.split_at(16);
-    Some((half(high)?, half(low)?))
+    let halves = (half(high), half(low));
+    (seen & NO_DIGIT == 0).then_some(halves)
 }
 
 impl fmt::Display for MessageId {
@@ -135,6 +157,7 @@ mod tests {
             let id = MessageId(Inner::Unique((number >> 64) as u64, number as u64));
             assert_eq!(id.to_string(), format!("{number:032x}"));
             assert_eq!(MessageId::parse(&id.to_string()), id);
+            assert_eq!(MessageId::read(id.to_string().as_bytes()), Some(id.clone()));
             assert!(id.is_generated());
         }
     }
@@ -153,6 +176,8 @@ mod tests {
             let id = MessageId::parse(text);
             assert!(!id.is_generated(), "{text}");
             assert_eq!(id.to_string(), text);
+            assert_eq!(MessageId::read(text.as_bytes()), Some(id));
         }
+        assert_eq!(MessageId::read(&[0xff; 32]), None);
     }
 }

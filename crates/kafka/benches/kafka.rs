@@ -14,6 +14,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use fanfeed_broker::driver::EngineOptions;
@@ -33,8 +34,45 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 const LONG: Duration = Duration::from_secs(60);
 
-#[derive(Clone, Default)]
-struct Confirmed(Arc<AtomicUsize>);
+/// Counts messages, and wakes the measuring thread at the last one: it takes no processor time from
+/// the clients meanwhile.
+struct Seen {
+    count: AtomicUsize,
+    enough: AtomicUsize,
+    waiter: Thread,
+}
+
+impl Seen {
+    /// To be waited for by this thread.
+    fn new() -> Arc<Self> {
+        Arc::new(Seen {
+            count: AtomicUsize::new(0),
+            enough: AtomicUsize::new(0),
+            waiter: thread::current(),
+        })
+    }
+
+    fn add(&self) {
+        let count = self.count.fetch_add(1, Ordering::SeqCst) + 1;
+        if count == self.enough.load(Ordering::SeqCst) {
+            self.waiter.unpark();
+        }
+    }
+
+    fn count(&self) -> usize {
+        self.count.load(Ordering::SeqCst)
+    }
+
+    fn wait(&self, enough: usize) {
+        self.enough.store(enough, Ordering::SeqCst);
+        while self.count() < enough {
+            thread::park();
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Confirmed(Arc<Seen>);
 
 impl ClientContext for Confirmed {}
 
@@ -43,7 +81,7 @@ impl ProducerContext for Confirmed {
 
     fn delivery(&self, result: &DeliveryResult<'_>, _opaque: ()) {
         result.as_ref().expect("it is delivered");
-        self.0.fetch_add(1, Ordering::AcqRel);
+        self.0.add();
     }
 }
 
@@ -55,7 +93,7 @@ struct Bare {
 
 impl Bare {
     fn new(servers: &str) -> Self {
-        let confirmed = Confirmed::default();
+        let confirmed = Confirmed(Seen::new());
         let producer = ClientConfig::new()
             .set("bootstrap.servers", servers)
             .set("enable.idempotence", "true")
@@ -91,14 +129,12 @@ impl Bare {
                 Some(RDKafkaErrorCode::QueueFull)
             );
             record = back;
-            std::thread::yield_now();
+            thread::yield_now();
         }
     }
 
     fn wait(&self, count: usize) {
-        while self.confirmed.0.load(Ordering::Acquire) < count {
-            std::thread::sleep(Duration::from_micros(200));
-        }
+        self.confirmed.0.wait(count);
     }
 
     fn consumer(&self, topic: &str, offset: Offset) -> BaseConsumer {
@@ -183,23 +219,20 @@ fn throughput(cluster: &BaseProducer, servers: &str, round: usize, count: usize)
     let bare_delivered = rate(count, started.elapsed());
     drop(consumer);
 
-    let seen = Arc::new(AtomicUsize::new(0));
+    let seen = Seen::new();
     let counting = Arc::clone(&seen);
     let handler = move |message: &Message, _: &fanfeed_broker::Context| {
-        counting.fetch_add(usize::from(!message.payload().is_empty()), Ordering::AcqRel);
+        assert!(!message.payload().is_empty());
+        counting.add();
         Ok(())
     };
     let options = SubscribeOptions::new().buffer(8192).start(Start::Earliest);
     let _subscription = broker
         .subscribe_with(Subscribe::new(&*topic, handler).options(options))
         .expect("it is live");
-    while seen.load(Ordering::Acquire) == 0 {
-        std::thread::yield_now();
-    }
-    let (started, first) = (Instant::now(), seen.load(Ordering::Acquire));
-    while seen.load(Ordering::Acquire) < count + 1 {
-        std::thread::sleep(Duration::from_micros(200));
-    }
+    seen.wait(1);
+    let (started, first) = (Instant::now(), seen.count());
+    seen.wait(count + 1);
     let delivered = rate(count + 1 - first, started.elapsed());
     [bare_published, published, bare_delivered, delivered]
 }

@@ -5,6 +5,7 @@
 mod address;
 mod client;
 mod config;
+mod counted;
 mod inbound;
 mod names;
 mod outbound;

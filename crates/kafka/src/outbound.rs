@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fanfeed_broker::driver::{LinkError, Outbound, Published};
-use fanfeed_broker::{ConnectError, Message, MessageId, Receipt};
+use fanfeed_broker::{ConnectError, Message, MessageId};
 use parking_lot::{Condvar, Mutex};
 use rdkafka::Message as _;
 use rdkafka::client::ClientContext;
@@ -24,7 +24,7 @@ use rdkafka::statistics::Statistics;
 
 use crate::client::{self, Reporter};
 use crate::config::Config;
-use crate::position::write_position;
+use crate::position::position;
 use crate::record;
 use crate::shared::Shared;
 
@@ -391,15 +391,13 @@ impl Outbound for KafkaOutbound {
             // Later messages are confirmed, but this one is not.
             return Err(unconfirmed(config));
         }
-        let text = &mut pipeline.text;
         let mut results = results.into_iter();
-        let published = batch.iter().map(|message| match results.next() {
-            Some(Ok((partition, offset))) => {
-                text.clear();
-                write_position(text, partition, offset);
-                let position = Some(Arc::from(text.as_str()));
-                Published::Done(Receipt::new(message.id().clone(), position))
-            }
+        let published = batch.iter().map(|_| match results.next() {
+            Some(Ok((partition, offset))) => Published::Stored {
+                part: partition.into(),
+                place: offset,
+                text: position,
+            },
             Some(Err(reason)) => Published::Refused(reason.into()),
             None => Published::Pending,
         });

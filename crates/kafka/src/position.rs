@@ -2,18 +2,10 @@
 //! separated by commas.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 
 /// The position of one message.
-pub(crate) fn position(partition: i32, offset: i64) -> String {
-    let mut text = String::new();
-    write_position(&mut text, partition, offset);
-    text
-}
-
-/// Appends the position of one message.
-pub(crate) fn write_position(text: &mut String, partition: i32, offset: i64) {
-    write!(text, "{partition}@{offset}").expect("a string takes everything");
+pub(crate) fn position(partition: i64, offset: i64) -> String {
+    format!("{partition}@{offset}")
 }
 
 /// The last offset received of each partition, or `None` if the text is not a position.

@@ -54,13 +54,65 @@ pub(crate) struct Raw<'a> {
     pub(crate) key: Option<&'a [u8]>,
     pub(crate) payload: Option<&'a [u8]>,
     pub(crate) milliseconds: Option<i64>,
-    pub(crate) headers: Vec<(&'a str, Option<&'a [u8]>)>,
+    pub(crate) headers: Fields<'a>,
+}
+
+/// The name and the value of a header.
+type Field<'a> = (&'a str, Option<&'a [u8]>);
+
+/// How many headers of a record need no memory of their own.
+const FEW: usize = 4;
+
+/// The headers of a record, in their order.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Fields<'a> {
+    first: [Field<'a>; FEW],
+    /// How many of the first there are.
+    count: usize,
+    rest: Vec<Field<'a>>,
+}
+
+impl<'a> Fields<'a> {
+    fn iter(&self) -> impl DoubleEndedIterator<Item = &Field<'a>> {
+        self.first[..self.count].iter().chain(&self.rest)
+    }
+}
+
+impl<'a> FromIterator<Field<'a>> for Fields<'a> {
+    fn from_iter<I: IntoIterator<Item = Field<'a>>>(fields: I) -> Self {
+        let mut all = Fields::default();
+        for field in fields {
+            if let Some(place) = all.first.get_mut(all.count) {
+                *place = field;
+                all.count += 1;
+            } else {
+                all.rest.push(field);
+            }
+        }
+        all
+    }
 }
 
 /// The time of a message in Kafka's form. A time before 1970 counts as 1970.
 pub(crate) fn milliseconds(message: &Message) -> i64 {
     let since = message.timestamp().duration_since(UNIX_EPOCH);
     i64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Appends a number. Each message that is sent needs one, and the formatter takes several times as
+/// long.
+fn write_number(text: &mut String, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut first = digits.len();
+    loop {
+        first -= 1;
+        digits[first] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    text.extend(digits[first..].iter().copied().map(char::from));
 }
 
 /// Calls `add` with each header of the record. The caller keeps `text`, so that the values of most
@@ -71,13 +123,12 @@ pub(crate) fn headers(
     text: &mut String,
     mut add: impl FnMut(&str, &str),
 ) {
-    let mut write = |name, value: fmt::Arguments<'_>| {
-        text.clear();
-        text.write_fmt(value).expect("a string takes everything");
-        add(name, text);
-    };
-    write(ID, format_args!("{}", message.id()));
-    write(TIME, format_args!("{}", milliseconds(message)));
+    text.clear();
+    write!(text, "{}", message.id()).expect("a string takes everything");
+    add(ID, text);
+    text.clear();
+    write_number(text, milliseconds(message).unsigned_abs());
+    add(TIME, text);
     if let Some(name) = message.event_name() {
         add(NAME, name);
     }
@@ -106,7 +157,7 @@ pub(crate) fn read(key: &Key, limit: usize, raw: &Raw<'_>) -> Result<Message, To
     let mut size = key.as_str().len() + payload.len();
     let (mut id, mut name, mut time) = (None, None, None);
     let mut headers = Headers::new();
-    for (header, value) in &raw.headers {
+    for (header, value) in raw.headers.iter() {
         let value = value.unwrap_or_default();
         size += match *header {
             ID | TIME | KEY => 0,
@@ -116,11 +167,14 @@ pub(crate) fn read(key: &Key, limit: usize, raw: &Raw<'_>) -> Result<Message, To
         if size > limit {
             break;
         }
+        if *header == ID {
+            id = MessageId::read(value);
+            continue;
+        }
         let Ok(value) = std::str::from_utf8(value) else {
             continue;
         };
         match *header {
-            ID => id = Some(value),
             NAME => name = Some(value),
             TIME => time = value.parse().ok(),
             KEY => {}
@@ -132,10 +186,8 @@ pub(crate) fn read(key: &Key, limit: usize, raw: &Raw<'_>) -> Result<Message, To
     if size > limit {
         return Err(TooLarge { size, limit });
     }
-    let id = match id {
-        Some(id) => MessageId::parse(id),
-        None => MessageId::parse(&format!("{}/{}@{}", raw.topic, raw.partition, raw.offset)),
-    };
+    let missing = || MessageId::parse(&format!("{}/{}@{}", raw.topic, raw.partition, raw.offset));
+    let id = id.unwrap_or_else(missing);
     let time = time.or(raw.milliseconds).and_then(system_time);
     let time = time.unwrap_or_else(SystemTime::now);
     let mut message = Message::received(key, id, time, Bytes::copy_from_slice(payload));
@@ -155,7 +207,7 @@ fn system_time(milliseconds: i64) -> Option<SystemTime> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Raw, TooLarge, headers, is_of, milliseconds, read};
+    use super::{Fields, Raw, TooLarge, headers, is_of, milliseconds, read, write_number};
     use fanfeed_broker::{Key, Message};
     use proptest::prelude::*;
     use std::time::{Duration, UNIX_EPOCH};
@@ -186,6 +238,15 @@ mod tests {
     }
 
     #[test]
+    fn numbers_are_written_as_the_formatter_writes_them() {
+        for number in [0, 9, 10, 1_700_000_000_000, u64::MAX] {
+            let mut text = String::new();
+            write_number(&mut text, number);
+            assert_eq!(text, number.to_string());
+        }
+    }
+
+    #[test]
     fn a_record_of_another_program_is_a_message() {
         let raw = Raw {
             topic: "t",
@@ -194,13 +255,13 @@ mod tests {
             key: None,
             payload: None,
             milliseconds: Some(1234),
-            headers: vec![
-                ("binary", Some(b"\xff")),
+            headers: Fields::from_iter([
+                ("binary", Some(&b"\xff"[..])),
                 ("null", None),
                 ("twice", Some(b"1")),
                 ("twice", Some(b"2")),
                 ("ff-time", Some(b"soon")),
-            ],
+            ]),
         };
         let message = read(&Key::new("k"), LIMIT, &raw).unwrap();
         assert_eq!(message.id().to_string(), "t/1@7");

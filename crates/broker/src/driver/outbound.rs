@@ -401,6 +401,14 @@ impl OutboundQueue {
                     confirmed += 1;
                     done.extend(outgoing.waiter.map(|waiter| (waiter, receipt)));
                 }
+                Some(Published::Stored { part, place, text }) => {
+                    confirmed += 1;
+                    if let Some(waiter) = outgoing.waiter {
+                        let position = Some(text(part, place).into());
+                        let id = outgoing.message.id().clone();
+                        done.push((waiter, Receipt::new(id, position)));
+                    }
+                }
                 Some(Published::Refused(reason)) => refused.push((outgoing, reason)),
                 Some(Published::Pending) => pending.push(outgoing),
                 Some(Published::Unsent) | None => unsent.push(outgoing),

@@ -103,6 +103,16 @@ pub trait Outbound {
 pub enum Published {
     /// The server has the message.
     Done(Receipt),
+    /// The server has the message, at a position that two numbers describe. The engine calls `text`
+    /// with them to make a receipt, but only if a caller waits for it.
+    Stored {
+        /// The first number.
+        part: i64,
+        /// The second number.
+        place: i64,
+        /// Writes the position.
+        text: fn(part: i64, place: i64) -> String,
+    },
     /// The server refused the message permanently. The text says why.
     Refused(Arc<str>),
     /// The message was not sent. The engine puts it in the next batch.

@@ -18,6 +18,7 @@ use fanfeed_broker::driver::{Sink, SinkError, Verdict};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::OwnedMessage;
 
+use crate::counted::Counted;
 use crate::inbound::contact::Contact;
 use crate::inbound::ledger::Ledger;
 use crate::inbound::opening::Openings;
@@ -53,7 +54,7 @@ pub(crate) struct Groups {
     /// The consumer group and the topic of each subscription.
     sinks: HashMap<u64, (String, Arc<str>)>,
     /// The messages that handlers hold, by tag.
-    held: HashMap<u64, Held>,
+    held: Counted<Held>,
     next_tag: u64,
     /// Whether messages were given back since the last check for room.
     given_back: bool,
@@ -136,7 +137,7 @@ impl Groups {
             contact,
             groups: HashMap::new(),
             sinks: HashMap::new(),
-            held: HashMap::new(),
+            held: Counted::default(),
             next_tag: 0,
             given_back: false,
         }
@@ -413,7 +414,7 @@ impl Groups {
 /// The state that a group needs to deliver.
 struct Desk<'a> {
     contact: &'a Contact,
-    held: &'a mut HashMap<u64, Held>,
+    held: &'a mut Counted<Held>,
     next_tag: &'a mut u64,
     dead: &'a mut DeadLetters,
 }

@@ -25,6 +25,7 @@ use rdkafka::message::OwnedMessage;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use crate::client::Reporter;
+use crate::counted::Counted;
 use crate::inbound::LONGEST;
 use crate::inbound::contact::{ALONE, Contact, raw, refused};
 use crate::inbound::opening::Openings;
@@ -52,7 +53,7 @@ pub(crate) struct Plain {
     /// Made when it is first needed.
     behind: Option<Arc<BaseConsumer<Reporter>>>,
     topics: HashMap<Arc<str>, Topic>,
-    sinks: HashMap<u64, Reading>,
+    sinks: Counted<Reading>,
     /// Partitions in which a subscription waits for room.
     waiting: HashSet<(Arc<str>, usize)>,
     /// The time at which they were last checked.
@@ -155,7 +156,7 @@ impl Plain {
             live: consumer(&contact)?,
             behind: None,
             topics: HashMap::new(),
-            sinks: HashMap::new(),
+            sinks: Counted::default(),
             waiting: HashSet::new(),
             looked: Instant::now(),
             looks: Vec::new(),

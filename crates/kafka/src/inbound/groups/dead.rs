@@ -326,7 +326,7 @@ impl DeadLetters {
         add("ff-dead-topic", &origin.topic);
         add(
             "ff-dead-position",
-            &position(origin.partition, origin.offset),
+            &position(origin.partition.into(), origin.offset),
         );
         add("ff-dead-reason", &letter.reason);
         let (key, payload) = match &letter.message {

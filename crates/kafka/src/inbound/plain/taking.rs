@@ -1,6 +1,5 @@
 //! Takes records from the consumers, and delivers them to the subscriptions that read there.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,6 +9,7 @@ use rdkafka::message::BorrowedMessage;
 use rdkafka::topic_partition_list::TopicPartitionList;
 
 use super::{Part, Plain, ROUND, Reading, Which};
+use crate::counted::Counted;
 use crate::inbound::contact::{is_group_denied, is_missing, raw, raw_of};
 use crate::record::{self, Raw};
 
@@ -274,7 +274,7 @@ enum Delivered {
 /// Delivers a record to all subscriptions of a cursor that have not had it.
 fn deliver(
     part: &mut Part,
-    (sinks, gathering): (&mut HashMap<u64, Reading>, &mut Vec<u64>),
+    (sinks, gathering): (&mut Counted<Reading>, &mut Vec<u64>),
     limit: usize,
     which: Which,
     at: usize,
