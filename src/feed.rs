@@ -43,8 +43,6 @@ mod undelivered;
 #[path = "../tests/wrap/visits.rs"]
 mod wrap;
 
-use std::fmt;
-use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -52,6 +50,7 @@ use crate::carrier::Carrier;
 use crate::error::CapacityError;
 use crate::publish::publish_by_methods;
 use crate::subscription::{Closed, Subscription};
+use crate::traits::{clone_handle, debug_struct, unwind_safe};
 
 use self::core::Core;
 use delivery::Delivery;
@@ -121,8 +120,7 @@ pub struct Feed<T> {
 
 // Whatever panics in a send (a clone, a drop, a carrier or a waker), the state that the handles
 // share is as the documentation says (promise 10). No other thread finds it half changed.
-impl<T> UnwindSafe for Feed<T> {}
-impl<T> RefUnwindSafe for Feed<T> {}
+unwind_safe!([T] Feed<T>);
 
 impl<T> Feed<T> {
     /// Creates a feed without subscribers.
@@ -480,13 +478,7 @@ impl<T> Default for Feed<T> {
     }
 }
 
-impl<T> fmt::Debug for Feed<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Feed")
-            .field("subscribers", &self.subscriber_count())
-            .finish_non_exhaustive()
-    }
-}
+debug_struct!([T] Feed<T>, |this| Feed { subscribers: this.subscriber_count() });
 
 /// A handle of a [`Feed`] that does not keep it alive. Made by [`Feed::downgrade`].
 pub struct WeakFeed<T> {
@@ -494,8 +486,7 @@ pub struct WeakFeed<T> {
 }
 
 // As for `Feed`.
-impl<T> UnwindSafe for WeakFeed<T> {}
-impl<T> RefUnwindSafe for WeakFeed<T> {}
+unwind_safe!([T] WeakFeed<T>);
 
 impl<T> WeakFeed<T> {
     /// The feed, or `None` if all its handles have been dropped.
@@ -508,21 +499,9 @@ impl<T> WeakFeed<T> {
     }
 }
 
-impl<T> Clone for WeakFeed<T> {
-    fn clone(&self) -> Self {
-        Self {
-            handle: Weak::clone(&self.handle),
-        }
-    }
-}
+clone_handle!(WeakFeed<T> { handle });
 
-impl<T> fmt::Debug for WeakFeed<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WeakFeed")
-            .field("alive", &(self.handle.strong_count() > 0))
-            .finish()
-    }
-}
+debug_struct!([T] WeakFeed<T>, |this| WeakFeed { alive: this.handle.strong_count() > 0 });
 
 publish_by_methods!(Feed<T>, Feed, [Clone + Send + 'static] -> usize, Undelivered<T>);
 publish_by_methods!(&Feed<T>, Feed, [Clone + Send + 'static] -> usize, Undelivered<T>);

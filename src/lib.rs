@@ -215,6 +215,7 @@ mod error;
 #[cfg(feature = "tracing")]
 mod events;
 mod overflow;
+mod traits;
 mod wait;
 // Floor 2
 #[cfg_attr(

@@ -1,7 +1,6 @@
 //! Floor 4: the figures of feeds and rings, exported by the facade `metrics`.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt;
 use std::sync::Arc;
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
@@ -9,6 +8,7 @@ use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 use crate::feed::Feed;
 use crate::ring;
 use crate::subscription::{Stats, SubscriptionId};
+use crate::traits::debug_struct;
 
 const DELIVERED: &str = "fanfeed_delivered_total";
 const DROPPED: &str = "fanfeed_dropped_total";
@@ -232,10 +232,4 @@ fn sum(one: Option<usize>, other: Option<usize>) -> Option<usize> {
     }
 }
 
-impl fmt::Debug for MetricsExporter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MetricsExporter")
-            .field("feed", &self.feed)
-            .finish_non_exhaustive()
-    }
-}
+debug_struct!(MetricsExporter, |this| MetricsExporter { feed: this.feed });

@@ -13,7 +13,6 @@ mod types;
 
 use std::any::{Any, TypeId};
 use std::fmt;
-use std::panic::{RefUnwindSafe, UnwindSafe};
 
 pub use builder::SubscriberBuilder;
 pub use closed::Closed;
@@ -21,6 +20,7 @@ pub use event::Event;
 pub use types::EventTypes;
 
 use crate::feed::Receiver;
+use crate::traits::unwind_safe;
 use registry::Registry;
 use types::TypeSet;
 
@@ -121,8 +121,7 @@ pub struct TypeMux {
 }
 
 // As for the feeds that it is made of.
-impl UnwindSafe for TypeMux {}
-impl RefUnwindSafe for TypeMux {}
+unwind_safe!(TypeMux);
 
 impl TypeMux {
     /// Creates a mux without subscribers.

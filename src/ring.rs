@@ -56,8 +56,6 @@ mod writer;
 #[path = "../tests/wrap/ring.rs"]
 mod wrap;
 
-use std::fmt;
-use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::{Arc, Weak};
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -67,6 +65,7 @@ use crate::error::{CapacityError, TrySendError};
 use crate::publish::publish_by_methods;
 use crate::receive;
 use crate::subscription::Closed;
+use crate::traits::{clone_handle, debug_struct, unwind_safe};
 
 use claimant::Claimant;
 
@@ -184,8 +183,7 @@ pub struct RingFeed<T> {
 // No user code runs between claiming a position and publishing it. A reader whose handler panics
 // has read the value that it was given. Wakers and drops run only when the state is consistent. So
 // no thread ever finds the ring half changed.
-impl<T> UnwindSafe for RingFeed<T> {}
-impl<T> RefUnwindSafe for RingFeed<T> {}
+unwind_safe!([T] RingFeed<T>);
 
 impl<T> RingFeed<T> {
     /// Creates a ring without readers. Its capacity is rounded up to a power of two.
@@ -587,23 +585,13 @@ impl<T: Send + Sync + 'static> RingFeed<T> {
     }
 }
 
-impl<T> Clone for RingFeed<T> {
-    fn clone(&self) -> Self {
-        Self {
-            claimant: Arc::clone(&self.claimant),
-        }
-    }
-}
+clone_handle!(RingFeed<T> { claimant });
 
-impl<T> fmt::Debug for RingFeed<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RingFeed")
-            .field("capacity", &self.capacity())
-            .field("position", &self.position())
-            .field("subscribers", &self.subscriber_count())
-            .finish_non_exhaustive()
-    }
-}
+debug_struct!([T] RingFeed<T>, |this| RingFeed {
+    capacity: this.capacity(),
+    position: this.position(),
+    subscribers: this.subscriber_count(),
+});
 
 /// A ring as a channel of a [`Feed`](crate::Feed). So one feed can serve a few channels and a
 /// thousand readers of a ring. The feed clones each value once for the whole ring.
@@ -653,8 +641,7 @@ pub struct WeakRingFeed<T> {
 }
 
 // As for `RingFeed`.
-impl<T> UnwindSafe for WeakRingFeed<T> {}
-impl<T> RefUnwindSafe for WeakRingFeed<T> {}
+unwind_safe!([T] WeakRingFeed<T>);
 
 impl<T> WeakRingFeed<T> {
     /// The ring, or `None` if all its sending handles have been dropped.
@@ -664,21 +651,11 @@ impl<T> WeakRingFeed<T> {
     }
 }
 
-impl<T> Clone for WeakRingFeed<T> {
-    fn clone(&self) -> Self {
-        Self {
-            claimant: Weak::clone(&self.claimant),
-        }
-    }
-}
+clone_handle!(WeakRingFeed<T> { claimant });
 
-impl<T> fmt::Debug for WeakRingFeed<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WeakRingFeed")
-            .field("alive", &(self.claimant.strong_count() > 0))
-            .finish()
-    }
-}
+debug_struct!([T] WeakRingFeed<T>, |this| WeakRingFeed {
+    alive: this.claimant.strong_count() > 0,
+});
 
 publish_by_methods!(RingFeed<T>, RingFeed, [Send + Sync] -> u64, TrySendError<T>);
 publish_by_methods!(&RingFeed<T>, RingFeed, [Send + Sync] -> u64, TrySendError<T>);

@@ -1,13 +1,12 @@
 //! Floor 2: many subscriptions that end together.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::{Arc, Weak};
 use std::task::{Wake, Waker};
 
 use crate::subscription::{SourceRef, Subscription, SubscriptionId};
 use crate::sync::{Mutex, mutant};
+use crate::traits::{debug_struct, unwind_safe};
 
 /// Unsubscribes all the subscriptions that it tracks together.
 ///
@@ -45,8 +44,7 @@ pub struct SubscriptionScope {
 }
 
 // A subscription is either tracked or not. User code runs only when that is decided.
-impl UnwindSafe for SubscriptionScope {}
-impl RefUnwindSafe for SubscriptionScope {}
+unwind_safe!(SubscriptionScope);
 
 /// No source is cancelled or dropped under the lock: both run user code, which may call the scope.
 #[derive(Default)]
@@ -142,14 +140,10 @@ impl Drop for SubscriptionScope {
     }
 }
 
-impl fmt::Debug for SubscriptionScope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SubscriptionScope")
-            .field("closed", &self.is_closed())
-            .field("count", &self.count())
-            .finish_non_exhaustive()
-    }
-}
+debug_struct!(SubscriptionScope, |this| SubscriptionScope {
+    closed: this.is_closed(),
+    count: this.count(),
+});
 
 /// Removes a subscription that has ended from its scope.
 struct TakeOff {

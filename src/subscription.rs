@@ -10,14 +10,13 @@ mod state;
 mod stats;
 
 use std::error::Error;
-use std::fmt;
-use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
 
 use crate::error::SubscriptionError;
 use crate::sync::AtomicU64;
+use crate::traits::{debug_struct, unwind_safe};
 
 pub use cancel_token::CancelToken;
 pub use closed::Closed;
@@ -55,8 +54,7 @@ pub struct Subscription {
 }
 
 // A subscription ends once, even if user code panics on the way: each waiter is woken separately.
-impl UnwindSafe for Subscription {}
-impl RefUnwindSafe for Subscription {}
+unwind_safe!(Subscription);
 
 impl Subscription {
     /// Makes the handle of a subscription that another library, or an application, delivers to.
@@ -352,12 +350,8 @@ impl Drop for Subscription {
     }
 }
 
-impl fmt::Debug for Subscription {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Subscription")
-            .field("id", &self.id())
-            .field("name", &self.name())
-            .field("closed", &self.is_closed())
-            .finish_non_exhaustive()
-    }
-}
+debug_struct!(Subscription, |this| Subscription {
+    id: this.id(),
+    name: this.name(),
+    closed: this.is_closed(),
+});

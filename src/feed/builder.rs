@@ -15,6 +15,7 @@ use crate::carrier::Carrier;
 use crate::error::CapacityError;
 use crate::overflow::{CarrierOverflow, Overflow};
 use crate::subscription::Subscription;
+use crate::traits::debug_struct;
 
 /// The capacity of an own channel if the caller sets none.
 pub(crate) const DEFAULT_CAPACITY: usize = 1024;
@@ -256,12 +257,8 @@ impl<T, P: Clone> Clone for SubscriberBuilder<'_, T, P> {
     }
 }
 
-impl<T, P: fmt::Debug> fmt::Debug for SubscriberBuilder<'_, T, P> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SubscriberBuilder")
-            .field("name", &self.name)
-            .field("capacity", &self.capacity)
-            .field("overflow", &self.overflow)
-            .finish_non_exhaustive()
-    }
-}
+debug_struct!([T, P: fmt::Debug] SubscriberBuilder<'_, T, P>, |this| SubscriberBuilder {
+    name: this.name,
+    capacity: this.capacity,
+    overflow: this.overflow,
+});

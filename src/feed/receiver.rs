@@ -1,7 +1,5 @@
 //! The receiving half of a feed's own channel.
 
-use std::fmt;
-use std::panic::{RefUnwindSafe, UnwindSafe};
 #[cfg(feature = "async")]
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -13,6 +11,7 @@ use crate::error::{RecvError, RecvTimeoutError, TryRecvError};
 use crate::receive::ForgetWaker;
 use crate::receive::{self, Receive};
 use crate::subscription::{Stats, Subscription};
+use crate::traits::{debug_struct, unwind_safe};
 use crate::wait::{Looks, Parker, Patience};
 #[cfg(feature = "async")]
 use crate::wait::{not_completed, poll_again};
@@ -79,8 +78,7 @@ pub struct Receiver<T> {
 
 // A value has left the channel before user code sees it. If user code then panics, the channel is
 // as it was after that.
-impl<T> UnwindSafe for Receiver<T> {}
-impl<T> RefUnwindSafe for Receiver<T> {}
+unwind_safe!([T] Receiver<T>);
 
 impl<T> Receiver<T> {
     pub(crate) fn new(queue: Share<T>, subscription: Subscription) -> Self {
@@ -442,16 +440,12 @@ impl<T> Drop for Receiver<T> {
     }
 }
 
-impl<T> fmt::Debug for Receiver<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Receiver")
-            .field("subscription", &self.subscription)
-            .field("len", &self.len())
-            .field("capacity", &self.capacity())
-            .field("overflow", &self.queue.overflow())
-            .finish_non_exhaustive()
-    }
-}
+debug_struct!([T] Receiver<T>, |this| Receiver {
+    subscription: this.subscription,
+    len: this.len(),
+    capacity: this.capacity(),
+    overflow: this.queue.overflow(),
+});
 
 #[cfg(feature = "async")]
 impl<T> ForgetWaker for Receiver<T> {

@@ -1,6 +1,5 @@
 //! A feed as a sink of items.
 
-use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,6 +10,7 @@ use futures_sink::Sink;
 use super::handle::Handle;
 use super::send_async::SendAsync;
 use crate::error::FeedClosed;
+use crate::traits::debug_struct;
 
 /// A [`Sink`] that sends its items on a feed. Made by [`Feed::sink`](crate::Feed::sink).
 ///
@@ -123,11 +123,4 @@ impl<T: Clone + Send + 'static> Sink<T> for FeedSink<T> {
     }
 }
 
-impl<T> fmt::Debug for FeedSink<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FeedSink")
-            .field("closed", &self.open().is_err())
-            .field("send", &self.send)
-            .finish()
-    }
-}
+debug_struct!([T] FeedSink<T>, |this| FeedSink { closed: this.open().is_err(), send: this.send });

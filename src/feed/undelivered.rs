@@ -10,6 +10,7 @@ use super::blocked;
 use super::core::Core;
 use super::delivery::Delivery;
 use crate::subscription::SubscriptionId;
+use crate::traits::debug_struct;
 
 /// A subscriber that did not get a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -172,15 +173,11 @@ impl<T: Clone + Send + 'static> Undelivered<T> {
     }
 }
 
-impl<T> fmt::Debug for Undelivered<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Undelivered")
-            .field("delivered", &self.delivered())
-            .field("missed", &self.missed())
-            .field("cause", &self.cause())
-            .finish_non_exhaustive()
-    }
-}
+debug_struct!([T] Undelivered<T>, |this| Undelivered {
+    delivered: this.delivered(),
+    missed: this.missed(),
+    cause: this.cause(),
+});
 
 impl<T> fmt::Display for Undelivered<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,8 +1,6 @@
 //! Subscribing with options.
 
 use std::any::Any;
-use std::fmt;
-use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 
 use super::event::Event;
@@ -12,6 +10,7 @@ use crate::carrier::Carrier;
 use crate::error::CapacityError;
 use crate::feed::{DEFAULT_CAPACITY, Receiver, joint_channel};
 use crate::subscription::Subscription;
+use crate::traits::{debug_struct, unwind_safe};
 
 /// Options of a new subscription, from [`TypeMux::subscriber`](crate::TypeMux::subscriber).
 ///
@@ -42,8 +41,7 @@ pub struct SubscriberBuilder<'m> {
 }
 
 // Plain options, and the mux, which is unwind-safe.
-impl UnwindSafe for SubscriberBuilder<'_> {}
-impl RefUnwindSafe for SubscriberBuilder<'_> {}
+unwind_safe!(SubscriberBuilder<'_>);
 
 impl<'m> SubscriberBuilder<'m> {
     pub(super) fn new(registry: &'m Registry, types: TypeSet) -> Self {
@@ -108,13 +106,8 @@ impl<'m> SubscriberBuilder<'m> {
     }
 }
 
-impl fmt::Debug for SubscriberBuilder<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let types: Vec<_> = self.types.names().collect();
-        f.debug_struct("SubscriberBuilder")
-            .field("types", &types)
-            .field("name", &self.name)
-            .field("capacity", &self.capacity)
-            .finish_non_exhaustive()
-    }
-}
+debug_struct!(SubscriberBuilder<'_>, |this| SubscriberBuilder {
+    types: this.types.names().collect::<Vec<_>>(),
+    name: this.name,
+    capacity: this.capacity,
+});

@@ -1,9 +1,10 @@
 //! An event as its subscribers get it.
 
 use std::any::Any;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
+
+use crate::traits::debug_struct;
 
 /// An event of a [`TypeMux`](crate::TypeMux), with the time at which it was posted.
 ///
@@ -60,10 +61,4 @@ impl Event {
     }
 }
 
-impl fmt::Debug for Event {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Event")
-            .field("time", &self.time)
-            .finish_non_exhaustive()
-    }
-}
+debug_struct!(Event, |this| Event { time: this.time });

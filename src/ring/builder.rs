@@ -1,10 +1,10 @@
 //! Subscribing to a ring with options.
 
 use std::fmt;
-use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 
 use crate::error::{FollowError, PositionError};
+use crate::traits::unwind_safe;
 
 use super::core::{Begin, Core, Joining};
 use super::cursor::Cursor;
@@ -59,8 +59,7 @@ pub struct SubscriberBuilder<'r, T, B = ()> {
 }
 
 // Plain options, and the ring, which is unwind-safe.
-impl<T, B> UnwindSafe for SubscriberBuilder<'_, T, B> {}
-impl<T, B> RefUnwindSafe for SubscriberBuilder<'_, T, B> {}
+unwind_safe!([T, B] SubscriberBuilder<'_, T, B>);
 
 impl<'r, T> SubscriberBuilder<'r, T> {
     pub(crate) fn new(core: &'r Arc<Core<T>>) -> Self {

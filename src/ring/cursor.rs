@@ -1,8 +1,8 @@
 //! The position of a reader of a ring, for other readers and for monitoring.
 
-use std::fmt;
-use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
+
+use crate::traits::{clone_handle, debug_struct, unwind_safe};
 
 use super::member::Member;
 
@@ -29,8 +29,7 @@ pub struct Cursor<T> {
 }
 
 // As for `RingFeed`.
-impl<T> UnwindSafe for Cursor<T> {}
-impl<T> RefUnwindSafe for Cursor<T> {}
+unwind_safe!([T] Cursor<T>);
 
 impl<T> Cursor<T> {
     pub(crate) fn new(member: Arc<Member<T>>) -> Self {
@@ -63,19 +62,6 @@ impl<T> Cursor<T> {
     }
 }
 
-impl<T> Clone for Cursor<T> {
-    fn clone(&self) -> Self {
-        Self {
-            member: Arc::clone(&self.member),
-        }
-    }
-}
+clone_handle!(Cursor<T> { member });
 
-impl<T> fmt::Debug for Cursor<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cursor")
-            .field("name", &self.name())
-            .field("position", &self.position())
-            .finish_non_exhaustive()
-    }
-}
+debug_struct!([T] Cursor<T>, |this| Cursor { name: this.name(), position: this.position() });

@@ -1,7 +1,8 @@
 //! A value with its position in the stream.
 
-use std::fmt;
 use std::ops::ControlFlow;
+
+use crate::traits::debug_struct;
 
 use super::reader::Visit;
 
@@ -47,14 +48,7 @@ impl<T> Clone for Event<'_, T> {
 
 impl<T> Copy for Event<'_, T> {}
 
-impl<T> fmt::Debug for Event<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Event")
-            .field("position", &self.position)
-            .field("is_last", &self.is_last)
-            .finish_non_exhaustive()
-    }
-}
+debug_struct!([T] Event<'_, T>, |this| Event { position: this.position, is_last: this.is_last });
 
 /// A handler of events.
 pub(crate) struct Events<F>(pub(crate) F);

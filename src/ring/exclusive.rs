@@ -1,12 +1,11 @@
 //! The sender that has a ring to itself.
 
-use std::fmt;
-use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::{CapacityError, TrySendError};
 use crate::publish::publish_by_methods;
+use crate::traits::{debug_struct, unwind_safe};
 
 use super::builder::SubscriberBuilder;
 use super::core::Core;
@@ -43,8 +42,7 @@ pub struct ExclusiveRingFeed<T> {
 
 // As for `RingFeed`. Values written before a panic have been published, or their positions are
 // written again.
-impl<T> UnwindSafe for ExclusiveRingFeed<T> {}
-impl<T> RefUnwindSafe for ExclusiveRingFeed<T> {}
+unwind_safe!([T] ExclusiveRingFeed<T>);
 
 impl<T> ExclusiveRingFeed<T> {
     /// Creates a ring without readers. Its capacity is rounded up to a power of two.
@@ -410,12 +408,8 @@ impl<T: Send + Sync + 'static> ExclusiveRingFeed<T> {
 
 publish_by_methods!(ExclusiveRingFeed<T>, ExclusiveRingFeed, [Send + Sync] -> u64, TrySendError<T>);
 
-impl<T> fmt::Debug for ExclusiveRingFeed<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ExclusiveRingFeed")
-            .field("capacity", &self.capacity())
-            .field("position", &self.position())
-            .field("subscribers", &self.subscriber_count())
-            .finish_non_exhaustive()
-    }
-}
+debug_struct!([T] ExclusiveRingFeed<T>, |this| ExclusiveRingFeed {
+    capacity: this.capacity(),
+    position: this.position(),
+    subscribers: this.subscriber_count(),
+});

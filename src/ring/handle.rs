@@ -1,10 +1,9 @@
 //! Subscribing without sending.
 
-use std::fmt;
-use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 
 use crate::subscription::Closed;
+use crate::traits::{clone_handle, debug_struct, unwind_safe};
 
 use super::builder::SubscriberBuilder;
 use super::core::Core;
@@ -21,8 +20,7 @@ pub struct Handle<T> {
 }
 
 // As for `RingFeed`.
-impl<T> UnwindSafe for Handle<T> {}
-impl<T> RefUnwindSafe for Handle<T> {}
+unwind_safe!([T] Handle<T>);
 
 impl<T> Handle<T> {
     pub(crate) fn new(core: Arc<Core<T>>) -> Self {
@@ -88,19 +86,9 @@ impl<T: Send + Sync + 'static> Handle<T> {
     }
 }
 
-impl<T> Clone for Handle<T> {
-    fn clone(&self) -> Self {
-        Self {
-            core: Arc::clone(&self.core),
-        }
-    }
-}
+clone_handle!(Handle<T> { core });
 
-impl<T> fmt::Debug for Handle<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Handle")
-            .field("subscribers", &self.subscriber_count())
-            .field("closed", &self.is_closed())
-            .finish()
-    }
-}
+debug_struct!([T] Handle<T>, |this| Handle {
+    subscribers: this.subscriber_count(),
+    closed: this.is_closed(),
+});

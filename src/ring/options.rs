@@ -1,11 +1,11 @@
 //! Options for building a ring.
 
-use std::fmt;
 use std::marker::PhantomData;
 #[cfg(feature = "tracing")]
 use std::time::Duration;
 
 use crate::error::CapacityError;
+use crate::traits::debug_struct;
 
 #[cfg(feature = "tracing")]
 use super::core::Core;
@@ -125,11 +125,7 @@ impl<T> Clone for Builder<T> {
     }
 }
 
-impl<T> fmt::Debug for Builder<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder")
-            .field("capacity", &self.capacity)
-            .field("drop_when_read", &self.drop_when_read)
-            .finish()
-    }
-}
+debug_struct!([T] Builder<T>, |this| Builder {
+    capacity: this.capacity,
+    drop_when_read: this.drop_when_read,
+});

@@ -1,8 +1,6 @@
 //! A reader of a ring.
 
-use std::fmt;
 use std::ops::ControlFlow;
-use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::task::Waker;
 #[cfg(feature = "async")]
@@ -15,6 +13,7 @@ use crate::receive::ForgetWaker;
 use crate::receive::{self, Receive};
 use crate::subscription::{Stats, Subscription};
 use crate::sync::{MODELLED, mutant};
+use crate::traits::{debug_struct, unwind_safe};
 #[cfg(feature = "async")]
 use crate::wait::not_completed;
 use crate::wait::{PaceBefore, Parker};
@@ -77,8 +76,7 @@ pub struct Receiver<T> {
 
 // A value counts as read before user code sees it. If user code then panics, the reader is behind
 // that value.
-impl<T> UnwindSafe for Receiver<T> {}
-impl<T> RefUnwindSafe for Receiver<T> {}
+unwind_safe!([T] Receiver<T>);
 
 impl<T: Send + Sync + 'static> Receiver<T> {
     pub(crate) fn new(reader: Reader<T>, waiting: WaitStrategy) -> Self {
@@ -698,16 +696,12 @@ impl<T> Drop for Receiver<T> {
     }
 }
 
-impl<T> fmt::Debug for Receiver<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Receiver")
-            .field("subscription", &self.subscription)
-            .field("lag", &self.lag())
-            .field("capacity", &self.capacity())
-            .field("waiting", &self.wait_strategy())
-            .finish_non_exhaustive()
-    }
-}
+debug_struct!([T] Receiver<T>, |this| Receiver {
+    subscription: this.subscription,
+    lag: this.lag(),
+    capacity: this.capacity(),
+    waiting: this.wait_strategy(),
+});
 
 #[cfg(feature = "async")]
 impl<T> ForgetWaker for Receiver<T> {

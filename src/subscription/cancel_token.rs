@@ -1,8 +1,6 @@
 //! How a producer is told to end.
 
 use std::convert::Infallible;
-use std::fmt;
-use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -10,6 +8,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::sync::{AtomicBool, Mutex, Ordering, mutant};
+use crate::traits::{debug_struct, unwind_safe};
 use crate::wait::{Parker, Ticket, WakerSet};
 
 /// Tells a producer that its subscription has been unsubscribed.
@@ -48,8 +47,7 @@ pub struct CancelToken {
 }
 
 // No user code runs between two steps that belong together.
-impl UnwindSafe for CancelToken {}
-impl RefUnwindSafe for CancelToken {}
+unwind_safe!(CancelToken);
 
 struct Shared {
     /// Decides the state. `select!` waits on the channel, but no model sees into a foreign channel.
@@ -155,10 +153,6 @@ impl CancelToken {
     }
 }
 
-impl fmt::Debug for CancelToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CancelToken")
-            .field("cancelled", &self.is_cancelled())
-            .finish_non_exhaustive()
-    }
-}
+debug_struct!(CancelToken, |this| CancelToken {
+    cancelled: this.is_cancelled()
+});

@@ -1,8 +1,6 @@
 //! Waiting for the end of a subscription, of a feed or of a ring.
 
-use std::fmt;
 use std::future::Future;
-use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -11,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::source::{SourceRef, SubscriptionSource};
 use super::state::SubscriptionState;
 use crate::sync::OnceLock;
+use crate::traits::{debug_struct, unwind_safe};
 use crate::wait::{Key, Parker};
 
 /// Completes when a subscription, a feed or a ring has ended. Made by
@@ -26,8 +25,7 @@ pub struct Closed {
 }
 
 // As for `Subscription`.
-impl UnwindSafe for Closed {}
-impl RefUnwindSafe for Closed {}
+unwind_safe!(Closed);
 
 impl Closed {
     pub(super) fn new(source: SourceRef) -> Self {
@@ -84,13 +82,9 @@ impl Drop for Closed {
     }
 }
 
-impl fmt::Debug for Closed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Closed")
-            .field("ended", &self.source.state().is_ended())
-            .finish_non_exhaustive()
-    }
-}
+debug_struct!(Closed, |this| Closed {
+    ended: this.source.state().is_ended()
+});
 
 /// The end of a feed or of a ring, for threads and tasks that wait for it.
 #[derive(Default)]

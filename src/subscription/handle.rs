@@ -1,8 +1,8 @@
 //! A handle of a subscription that does not own it.
 
-use std::fmt;
-use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::{Arc, Weak};
+
+use crate::traits::{debug_struct, unwind_safe};
 
 use super::source::{SourceRef, SubscriptionSource};
 use super::state::SubscriptionId;
@@ -39,8 +39,7 @@ pub struct SubscriptionHandle {
 }
 
 // As for `Subscription`.
-impl UnwindSafe for SubscriptionHandle {}
-impl RefUnwindSafe for SubscriptionHandle {}
+unwind_safe!(SubscriptionHandle);
 
 impl SubscriptionHandle {
     pub(super) fn new(source: &SourceRef) -> Self {
@@ -87,12 +86,8 @@ impl SubscriptionHandle {
     }
 }
 
-impl fmt::Debug for SubscriptionHandle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SubscriptionHandle")
-            .field("id", &self.id)
-            .field("name", &self.name())
-            .field("closed", &self.is_closed())
-            .finish()
-    }
-}
+debug_struct!(SubscriptionHandle, |this| SubscriptionHandle {
+    id: this.id,
+    name: this.name(),
+    closed: this.is_closed(),
+});

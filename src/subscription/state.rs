@@ -3,7 +3,6 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::mem::ManuallyDrop;
-use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -11,6 +10,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::error::SubscriptionError;
 use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering, global, mutant, order, thread_local};
+use crate::traits::{debug_struct, unwind_safe};
 use crate::wait::{InCallback, Key, Line, may_wait, quietly, wake};
 
 /// The number of a subscription, unique in this process.
@@ -272,18 +272,13 @@ impl SubscriptionState {
 }
 
 // The end is recorded under one lock, and user code runs outside of it.
-impl UnwindSafe for SubscriptionState {}
-impl RefUnwindSafe for SubscriptionState {}
+unwind_safe!(SubscriptionState);
 
-impl fmt::Debug for SubscriptionState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SubscriptionState")
-            .field("id", &self.id)
-            .field("name", &self.name())
-            .field("ended", &self.is_ended())
-            .finish_non_exhaustive()
-    }
-}
+debug_struct!(SubscriptionState, |this| SubscriptionState {
+    id: this.id,
+    name: this.name(),
+    ended: this.is_ended(),
+});
 
 impl Drop for SubscriptionState {
     fn drop(&mut self) {

@@ -10,6 +10,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("events", 1),
     ("backoff", 1),
     ("overflow", 1),
+    ("traits", 1),
     ("wait", 1),
     ("subscription", 2),
     ("scope", 2),
