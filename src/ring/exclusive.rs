@@ -5,12 +5,14 @@ use std::time::{Duration, Instant};
 
 use crate::error::{CapacityError, TrySendError};
 use crate::publish::publish_by_methods;
+use crate::subscription::Closed;
 use crate::traits::{debug_struct, unwind_safe};
 
 use super::builder::SubscriberBuilder;
 use super::core::Core;
-use super::handle::Handle;
+use super::handle::{Handle, subscribing_methods};
 use super::monitor::ReaderStats;
+use super::options::Builder;
 use super::receiver::Receiver;
 use super::writer::Writer;
 
@@ -51,18 +53,7 @@ impl<T> ExclusiveRingFeed<T> {
     ///
     /// If the capacity is 0 or more than 2^30.
     pub fn new(capacity: usize) -> Result<Self, CapacityError> {
-        Ok(Self {
-            writer: Writer::new(capacity, false)?,
-        })
-    }
-
-    pub(crate) fn with_options(
-        capacity: usize,
-        drop_when_read: bool,
-    ) -> Result<Self, CapacityError> {
-        Ok(Self {
-            writer: Writer::new(capacity, drop_when_read)?,
-        })
+        Builder::new(capacity).build_exclusive()
     }
 
     pub(crate) fn core(&self) -> &Arc<Core<T>> {
@@ -82,32 +73,9 @@ impl<T> ExclusiveRingFeed<T> {
         })
     }
 
-    /// The most values that the ring holds.
-    pub fn capacity(&self) -> usize {
-        self.core().track.shape().capacity() as usize
-    }
-
     /// The position of the next value: the number of values that were sent.
     pub fn position(&self) -> u64 {
         self.writer.position()
-    }
-
-    /// The number of subscriptions that have not ended. It may change at any time while other
-    /// threads subscribe and unsubscribe.
-    pub fn subscriber_count(&self) -> usize {
-        self.core().count()
-    }
-
-    /// The position and the lag of each reader whose subscription has not ended: see
-    /// [`RingFeed::readers`](crate::RingFeed::readers).
-    pub fn readers(&self) -> Vec<ReaderStats> {
-        self.core().readers()
-    }
-
-    /// The blocking reader that is furthest behind: see
-    /// [`RingFeed::slowest`](crate::RingFeed::slowest).
-    pub fn slowest(&self) -> Option<ReaderStats> {
-        self.core().slowest_reader()
     }
 
     /// Ends the ring. All its subscriptions end without an error, and nothing more can be sent.
@@ -117,14 +85,23 @@ impl<T> ExclusiveRingFeed<T> {
         self.writer.close();
     }
 
-    /// Whether the ring was closed.
-    pub fn is_closed(&self) -> bool {
-        self.core().is_closed()
-    }
-
     /// A handle to subscribe with, for other threads. It does not keep the ring alive.
     pub fn handle(&self) -> Handle<T> {
         Handle::new(Arc::clone(self.core()))
+    }
+}
+
+impl<T> Builder<T> {
+    /// Builds a ring with one sender, which is faster.
+    ///
+    /// # Errors
+    ///
+    /// If the capacity is 0 or more than 2^30.
+    pub fn build_exclusive(self) -> Result<ExclusiveRingFeed<T>, CapacityError> {
+        let writer = Writer::new(self.capacity, self.drop_when_read)?;
+        #[cfg(feature = "tracing")]
+        self.set_up(writer.core());
+        Ok(ExclusiveRingFeed { writer })
     }
 }
 
@@ -391,20 +368,7 @@ impl<T: Send + Sync> ExclusiveRingFeed<T> {
     }
 }
 
-impl<T: Send + Sync + 'static> ExclusiveRingFeed<T> {
-    /// Subscribes a reader that gets every value sent from now on. The sender waits for it when the
-    /// ring is full.
-    #[must_use = "dropping it unsubscribes"]
-    pub fn subscribe(&self) -> Receiver<T> {
-        self.subscriber().subscribe()
-    }
-
-    /// Subscribes with options: a name, what happens when the reader falls behind, how it waits,
-    /// where it begins.
-    pub fn subscriber(&self) -> SubscriberBuilder<'_, T> {
-        SubscriberBuilder::new(self.core())
-    }
-}
+subscribing_methods!(ExclusiveRingFeed);
 
 publish_by_methods!(ExclusiveRingFeed<T>, ExclusiveRingFeed, [Send + Sync] -> u64, TrySendError<T>);
 

@@ -4,12 +4,10 @@ use std::marker::PhantomData;
 #[cfg(feature = "tracing")]
 use std::time::Duration;
 
-use crate::error::CapacityError;
 use crate::traits::debug_struct;
 
 #[cfg(feature = "tracing")]
 use super::core::Core;
-use super::exclusive::ExclusiveRingFeed;
 
 /// Options for building a ring, from [`RingFeed::builder`](crate::RingFeed::builder).
 ///
@@ -96,18 +94,6 @@ impl<T> Builder<T> {
     pub fn warn_after(mut self, threshold: Duration) -> Self {
         self.warn_after = Some(threshold);
         self
-    }
-
-    /// Builds a ring with one sender, which is faster.
-    ///
-    /// # Errors
-    ///
-    /// If the capacity is 0 or more than 2^30.
-    pub fn build_exclusive(self) -> Result<ExclusiveRingFeed<T>, CapacityError> {
-        let ring = ExclusiveRingFeed::with_options(self.capacity, self.drop_when_read)?;
-        #[cfg(feature = "tracing")]
-        self.set_up(ring.core());
-        Ok(ring)
     }
 
     /// Applies the options that a ring can be given after it was made.
