@@ -136,21 +136,13 @@ impl<'f, T: Send + 'static, P: OverflowPolicy> SubscriberBuilder<'f, T, P> {
 
     /// Sets what happens to a value for which there is no room. By default the send waits.
     pub fn overflow<Q: OverflowPolicy>(self, overflow: Q) -> SubscriberBuilder<'f, T, Q> {
-        let Self {
-            core,
-            name,
-            capacity,
-            #[cfg(feature = "tracing")]
-            warn_after,
-            ..
-        } = self;
         SubscriberBuilder {
-            core,
-            name,
-            capacity,
+            core: self.core,
+            name: self.name,
+            capacity: self.capacity,
             overflow,
             #[cfg(feature = "tracing")]
-            warn_after,
+            warn_after: self.warn_after,
         }
     }
 

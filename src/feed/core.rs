@@ -58,16 +58,6 @@ struct Retiring<T> {
     grace: Grace,
 }
 
-/// What [`Core::take`] finds of an entry that a thread waits to free.
-enum Taken<T> {
-    /// The entry is out of its seat. The caller drops it.
-    Out(Seat<T>),
-    /// Another thread has taken the entry out.
-    Gone,
-    /// The entry's port is in use.
-    Busy,
-}
-
 impl<T> Core<T> {
     pub(crate) fn new() -> Self {
         Self {
@@ -220,15 +210,8 @@ impl<T> Core<T> {
             return self.postpone();
         }
         let mut patience = Patience::new();
-        loop {
-            match self.take(entry, &grace) {
-                Taken::Out(seat) => {
-                    discard(seat);
-                    break;
-                }
-                Taken::Gone => break,
-                Taken::Busy => patience.wait(),
-            }
+        while !self.take(entry, &grace) {
+            patience.wait();
         }
         self.tidy();
     }
@@ -362,14 +345,7 @@ impl<T> Core<T> {
         }
         let mut patience = Patience::new();
         loop {
-            all.retain(|entry| match self.take(entry, &grace) {
-                Taken::Out(seat) => {
-                    discard(seat);
-                    false
-                }
-                Taken::Gone => false,
-                Taken::Busy => true,
-            });
+            all.retain(|entry| !self.take(entry, &grace));
             if all.is_empty() {
                 break;
             }
@@ -378,23 +354,25 @@ impl<T> Core<T> {
         self.tidy();
     }
 
-    /// Takes a cut entry out of its seat if its port is unused. The caller observed the grace after
-    /// the cut.
-    fn take(&self, entry: &Entry<T>, grace: &Grace) -> Taken<T> {
+    /// Frees a cut entry, unless its port is in use. Returns whether the entry is free now, or
+    /// another thread has taken it out of its seat. The caller observed the grace after the cut.
+    fn take(&self, entry: &Entry<T>, grace: &Grace) -> bool {
         let seating = entry.seating();
         // SAFETY: the records are `self`'s.
         let is_over = unsafe { grace.is_over_at(Self::concern(seating)) };
         // Both conditions stay true: a thread that enters the gate after the cut leaves it without
         // using the port.
         if !(is_over && entry.is_gate_empty()) {
-            return Taken::Busy;
+            return false;
         }
         let mut registry = self.registry.lock();
-        if entry.is_vacated() {
-            return Taken::Gone;
+        if !entry.is_vacated() {
+            entry.set_vacated();
+            let seat = self.vacate(&mut registry, seating);
+            drop(registry);
+            discard(seat);
         }
-        entry.set_vacated();
-        Taken::Out(self.vacate(&mut registry, seating))
+        true
     }
 
     /// Frees every cut entry that no thread uses any more, without waiting. Inside a delivery or a
