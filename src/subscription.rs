@@ -177,7 +177,7 @@ impl Subscription {
     /// ```
     #[doc(alias = "JoinSubscriptions")]
     pub fn join(subscriptions: impl IntoIterator<Item = Subscription>) -> Self {
-        Self::from_source(join::join(Self::into_sources(subscriptions)))
+        Self::from_source(join::join(None, Self::into_sources(subscriptions), None))
     }
 
     /// Makes one subscription of the subscriptions of one channel. The end of one is the end of all.
@@ -188,11 +188,8 @@ impl Subscription {
         members: impl IntoIterator<Item = Subscription>,
         not_delivered: Arc<AtomicU64>,
     ) -> Self {
-        Self::from_source(join::join_channel(
-            name,
-            Self::into_sources(members),
-            not_delivered,
-        ))
+        let members = Self::into_sources(members);
+        Self::from_source(join::join(name, members, Some(not_delivered)))
     }
 
     /// Another handle of the same subscription. Dropping either ends it.

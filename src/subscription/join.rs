@@ -12,26 +12,10 @@ use crate::error::SubscriptionError;
 use crate::sync::{AtomicU64, AtomicUsize, Mutex, Ordering, mutant, thread_local};
 use crate::wait::quietly;
 
-/// Makes one subscription of many: see [`Subscription::join`](crate::Subscription::join).
-pub(super) fn join(members: Vec<SourceRef>) -> Arc<Joined> {
-    joined(None, members, None)
-}
-
-/// Makes one subscription of the subscriptions of one channel. The end of one member is the end of
-/// all. `not_delivered` counts values that members count as delivered, and that are not.
-pub(super) fn join_channel(
-    name: Option<Arc<str>>,
-    members: Vec<SourceRef>,
-    not_delivered: Arc<AtomicU64>,
-) -> Arc<Joined> {
-    let joined = joined(name, members, Some(not_delivered));
-    if joined.members.is_empty() {
-        joined.finish();
-    }
-    joined
-}
-
-fn joined(
+/// Makes one subscription of many: see [`Subscription::join`](crate::Subscription::join). If these
+/// are subscriptions of `one_channel`, the end of one is the end of all, and without members it has
+/// ended already. The number counts values that members count as delivered, and that are not.
+pub(super) fn join(
     name: Option<Arc<str>>,
     members: Vec<SourceRef>,
     one_channel: Option<Arc<AtomicU64>>,
@@ -51,6 +35,9 @@ fn joined(
         if !member.state().wake_at_end(&mut None, &waker) {
             waker.wake();
         }
+    }
+    if joined.one_channel.is_some() && joined.members.is_empty() {
+        joined.finish();
     }
     joined
 }
@@ -319,7 +306,11 @@ mod tests {
 
     fn joined(members: &[Arc<Fixed>]) -> Arc<Joined> {
         let members = members.iter().cloned();
-        join(members.map(|member| SourceRef::new(member)).collect())
+        join(
+            None,
+            members.map(|member| SourceRef::new(member)).collect(),
+            None,
+        )
     }
 
     #[test]
@@ -419,14 +410,15 @@ mod tests {
     fn the_members_of_what_a_destructor_drops_are_gone_when_it_goes_on() {
         let (tx, rx) = crossbeam_channel::bounded(2);
         let sender = tx.clone();
-        let inner = join(vec![Ending::member(move || sender.send("inner").unwrap())]);
+        let join = |member| super::join(None, vec![member], None);
+        let inner = join(Ending::member(move || sender.send("inner").unwrap()));
         inner.cancel();
-        let outer = join(vec![Ending::member(move || {
+        let outer = join(Ending::member(move || {
             drop(inner);
             tx.send("outer").unwrap();
-        })]);
+        }));
         outer.cancel();
-        drop(join(vec![SourceRef::new(outer)]));
+        drop(join(SourceRef::new(outer)));
         assert!(rx.try_iter().eq(["inner", "outer"]));
     }
 
