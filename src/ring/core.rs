@@ -72,7 +72,7 @@ impl Default for Begin {
 
 impl<T> Core<T> {
     pub(crate) fn new(shape: Shape, is_shared: bool, drop_when_read: bool) -> Arc<Self> {
-        Self::of(Track::new(shape, is_shared, drop_when_read))
+        Self::of(Track::new(shape, is_shared, drop_when_read, 0))
     }
 
     fn of(track: Track<T>) -> Arc<Self> {
@@ -104,7 +104,7 @@ impl<T> Core<T> {
     /// The core of a ring whose first position is `start`.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn starting_at(shape: Shape, is_shared: bool, start: u64) -> Arc<Self> {
-        Self::of(Track::starting_at(shape, is_shared, start))
+        Self::of(Track::new(shape, is_shared, false, start))
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -146,12 +146,9 @@ impl<T> Core<T> {
         self.count.fetch_add(1, Ordering::Release);
         self.wakeups.senders.hold().forget(seat);
         let (position, has_moved_up) = self.sit_down(seat, kind, joining.begin);
-        let member = Arc::new(Member::new(
-            Arc::clone(self),
-            joining.name,
-            seat,
-            kind.is_lossy(),
-        ));
+        let place = self.track.seats.find(seat);
+        let is_lossy = kind.is_lossy();
+        let member = Arc::new(Member::new(Arc::clone(self), joining.name, place, is_lossy));
         registry.members[seat] = Arc::downgrade(&member);
         drop(registry);
         // A sender may already wait for the reader that had this seat before. Called outside the

@@ -369,7 +369,7 @@ mod tests {
     const SEGMENT: u64 = CAPACITY as u64 / 8;
 
     fn track(readers: usize) -> Track<u8> {
-        let track = Track::new(Shape::new(CAPACITY).unwrap(), false, false);
+        let track = Track::new(Shape::new(CAPACITY).unwrap(), false, false, 0);
         for reader in 0..readers {
             track.seats.occupy(reader, Progress::strict(0));
         }
@@ -480,7 +480,7 @@ mod tests {
 
     #[test]
     fn overtaken_readers_are_notified_a_few_at_a_time() {
-        let track = Track::<u8>::new(Shape::new(CAPACITY).unwrap(), false, false);
+        let track = Track::<u8>::new(Shape::new(CAPACITY).unwrap(), false, false, 0);
         for reader in 0..100 {
             track.seats.occupy(reader, Progress::lossy(0, true));
         }

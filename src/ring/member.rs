@@ -54,18 +54,8 @@ pub(crate) struct Member<T> {
 }
 
 impl<T> Member<T> {
-    /// A member with this seat.
+    /// A member with the seat of this index in the bucket.
     pub(crate) fn new(
-        core: Arc<Core<T>>,
-        name: Option<Arc<str>>,
-        number: usize,
-        is_lossy: bool,
-    ) -> Self {
-        let place = core.track.seats.find(number);
-        Self::at(core, name, place, is_lossy)
-    }
-
-    fn at(
         core: Arc<Core<T>>,
         name: Option<Arc<str>>,
         (bucket, index): (Arc<Bucket>, u32),
@@ -90,7 +80,7 @@ impl<T> Member<T> {
 
     /// A member that never had a seat.
     pub(crate) fn ended(core: Arc<Core<T>>, name: Option<Arc<str>>) -> Arc<Self> {
-        let member = Self::at(core, name, (Bucket::apart(), 0), false);
+        let member = Self::new(core, name, (Bucket::apart(), 0), false);
         member.flags.fetch_or(CUT | ENDED | GONE, Ordering::Relaxed);
         member.state.end(None);
         Arc::new(member)
@@ -356,32 +346,34 @@ impl<T> Member<T> {
     }
 }
 
-impl<T: Send + Sync + 'static> SubscriptionSource for Member<T> {
-    fn state(&self) -> &SubscriptionState {
-        &self.state
-    }
-
-    fn cancel(&self) {
+impl<T: Send + Sync + 'static> Member<T> {
+    fn stop(&self, waits: bool) {
         self.end();
-        // Repeated if another thread is cutting the reader off: the promise of this call must hold
+        // Repeated if another thread is cutting the reader off: the promise of `cancel` must hold
         // when it returns.
         if self.cut_off() {
             self.core.wakeups.wake_readers();
-            if may_wait() {
+            if waits {
                 self.core.drop_passed();
             } else {
                 self.core.postpone();
             }
         }
     }
+}
+
+impl<T: Send + Sync + 'static> SubscriptionSource for Member<T> {
+    fn state(&self) -> &SubscriptionState {
+        &self.state
+    }
+
+    fn cancel(&self) {
+        self.stop(may_wait());
+    }
 
     fn cancel_soon(&self) {
-        self.end();
-        if self.cut_off() {
-            self.core.wakeups.wake_readers();
-            // Outside a delivery the caller cancels later, as scopes do.
-            self.core.postpone();
-        }
+        // Outside a delivery the caller cancels later, as scopes do.
+        self.stop(false);
     }
 
     fn stats(&self) -> Stats {

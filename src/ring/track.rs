@@ -53,55 +53,41 @@ struct Floors {
 }
 
 impl<T> Track<T> {
-    pub(crate) fn new(shape: Shape, is_shared: bool, drop_when_read: bool) -> Self {
-        let stamps = if is_shared {
+    /// A track whose first position is `start`.
+    pub(crate) fn new(shape: Shape, is_shared: bool, drop_when_read: bool, start: u64) -> Self {
+        let slots = if is_shared {
             shape.capacity() as usize
         } else {
             0
         };
+        // The stamps that the slots would have if the ring had reached `start` by itself.
+        let stamp = |slot| {
+            let lap = shape.lap(start);
+            let is_passed = slot < shape.slot(start);
+            AtomicU8::new(if is_passed { lap } else { lap.wrapping_sub(1) })
+        };
         let drops = drop_when_read && std::mem::needs_drop::<T>();
+        let first = || AtomicU64::new(start);
         Self {
             shape,
             retention: drops.then(|| Box::new(Retention::new())),
-            tail: CachePadded::new(AtomicU64::new(0)),
+            tail: CachePadded::new(first()),
             claims: CachePadded::new(Claims {
-                next: AtomicU64::new(0),
-                stop: AtomicU64::new(0),
-                limit: AtomicU64::new(0),
+                next: first(),
+                stop: first(),
+                limit: first(),
             }),
             floors: CachePadded::new(Floors {
-                strict: AtomicU64::new(0),
-                lossy: AtomicU64::new(0),
+                strict: first(),
+                lossy: first(),
             }),
             end: CachePadded::new(AtomicU64::new(u64::MAX)),
             storage: Storage::new(shape),
             seats: Seats::new(),
-            stamps: (0..stamps).map(|_| AtomicU8::new(0)).collect(),
+            stamps: (0..slots).map(stamp).collect(),
             #[cfg(any(test, fuzzing))]
-            start: 0,
+            start,
         }
-    }
-
-    /// A track whose first position is `start`.
-    #[cfg(any(test, fuzzing))]
-    pub(crate) fn starting_at(shape: Shape, is_shared: bool, start: u64) -> Self {
-        let mut track = Self::new(shape, is_shared, false);
-        track.start = start;
-        track.tail = CachePadded::new(AtomicU64::new(start));
-        track.claims = CachePadded::new(Claims {
-            next: AtomicU64::new(start),
-            stop: AtomicU64::new(start),
-            limit: AtomicU64::new(start),
-        });
-        track.set_floors(start, start);
-        // The stamps that the slots would have if the ring had reached `start` by itself.
-        for slot in 0..track.stamps.len() {
-            let lap = shape.lap(start);
-            let is_passed = slot < shape.slot(start);
-            let stamp = if is_passed { lap } else { lap.wrapping_sub(1) };
-            track.stamps[slot] = AtomicU8::new(stamp);
-        }
-        track
     }
 
     #[inline]
@@ -265,7 +251,7 @@ mod tests {
 
     #[test]
     fn a_reader_follows_a_tail_that_another_reader_has_moved() {
-        let track = Track::<u8>::new(Shape::new(4).unwrap(), true, false);
+        let track = Track::<u8>::new(Shape::new(4).unwrap(), true, false, 0);
         track.stamp(0);
         assert_eq!(track.follow(0), 1);
         track.stamp(1);
