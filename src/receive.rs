@@ -142,6 +142,7 @@ impl<'a, R: ForgetWaker> Waiting<'a, R> {
     }
 
     /// Polls the receiver by `poll`, which registers a waker if it returns `Pending`.
+    #[inline]
     pub(crate) fn poll<V>(
         &mut self,
         context: &Context<'_>,

@@ -466,6 +466,7 @@ impl<T> Receive for Receiver<T> {
     }
 
     #[cfg(feature = "async")]
+    #[inline]
     fn poll_value(&mut self, context: &Context<'_>) -> Poll<Result<T, RecvError>> {
         self.poll_take(context, Self::pop)
     }

@@ -722,6 +722,7 @@ impl<T: Clone> Receive for Receiver<T> {
     }
 
     #[cfg(feature = "async")]
+    #[inline]
     fn poll_value(&mut self, context: &Context<'_>) -> Poll<Result<T, RecvError>> {
         self.poll_look(context, Self::take)
     }
