@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use super::queue::Cursor;
 use super::slots::Share;
 use crate::error::{RecvError, RecvTimeoutError, TryRecvError};
-#[cfg(feature = "async")]
-use crate::receive::ForgetWaker;
 use crate::receive::{self, Receive};
+#[cfg(feature = "async")]
+use crate::receive::{ForgetWaker, PollReceive};
 use crate::subscription::{Stats, Subscription};
 use crate::traits::{debug_struct, unwind_safe};
 use crate::wait::{Looks, Parker, Patience};
@@ -464,14 +464,17 @@ impl<T> Receive for Receiver<T> {
     fn next_value_now(&mut self) -> Result<T, TryRecvError> {
         self.pop_now()
     }
+}
 
-    #[cfg(feature = "async")]
+#[cfg(feature = "async")]
+impl<T> PollReceive for Receiver<T> {
+    type Value = T;
+
     #[inline]
     fn poll_value(&mut self, context: &Context<'_>) -> Poll<Result<T, RecvError>> {
         self.poll_take(context, Self::pop)
     }
 
-    #[cfg(feature = "async")]
     fn poll_values(
         &mut self,
         context: &Context<'_>,

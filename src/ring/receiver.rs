@@ -8,9 +8,9 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::error::{RecvError, RecvTimeoutError, TryRecvError};
-#[cfg(feature = "async")]
-use crate::receive::ForgetWaker;
 use crate::receive::{self, Receive};
+#[cfg(feature = "async")]
+use crate::receive::{ForgetWaker, PollReceive};
 use crate::subscription::{Stats, Subscription};
 use crate::sync::{MODELLED, mutant};
 use crate::traits::{debug_struct, unwind_safe};
@@ -720,14 +720,17 @@ impl<T: Clone> Receive for Receiver<T> {
     fn next_value_now(&mut self) -> Result<T, TryRecvError> {
         self.try_recv()
     }
+}
 
-    #[cfg(feature = "async")]
+#[cfg(feature = "async")]
+impl<T: Clone> PollReceive for Receiver<T> {
+    type Value = T;
+
     #[inline]
     fn poll_value(&mut self, context: &Context<'_>) -> Poll<Result<T, RecvError>> {
         self.poll_look(context, Self::take)
     }
 
-    #[cfg(feature = "async")]
     fn poll_values(
         &mut self,
         context: &Context<'_>,
