@@ -70,45 +70,28 @@ struct Gauges {
     blocked_now: f64,
 }
 
-/// What is exported of one subscriber.
-struct Subscriber {
-    id: SubscriptionId,
-    name: Option<Arc<str>>,
-    capacity: Option<usize>,
-    stats: Stats,
-}
+/// What is exported of one subscriber: its id, its name, its capacity and its figures.
+type Subscriber = (SubscriptionId, Option<Arc<str>>, Option<usize>, Stats);
 
 impl MetricsExporter {
     /// Creates an exporter. `feed` is the value of the label `feed`. It also describes the metrics
     /// to the recorder that is installed now.
     pub fn new(feed: impl Into<Arc<str>>) -> Self {
-        for (name, text) in [
-            (DELIVERED, "Values that reached the subscriber."),
-            (DROPPED, "Values that the subscriber missed."),
-            (BLOCKED, "Sends that had to wait for the subscriber."),
-        ] {
-            describe_counter!(name, Unit::Count, text);
-        }
-        describe_counter!(
-            BLOCKED_FOR,
-            Unit::Milliseconds,
-            "How long sends have waited for the subscriber."
+        let count = |name, text| describe_counter!(name, Unit::Count, text);
+        count(DELIVERED, "Values that reached the subscriber.");
+        count(DROPPED, "Values that the subscriber missed.");
+        count(BLOCKED, "Sends that had to wait for the subscriber.");
+        let text = "How long sends have waited for the subscriber.";
+        describe_counter!(BLOCKED_FOR, Unit::Milliseconds, text);
+        let gauge = |name, text| describe_gauge!(name, Unit::Count, text);
+        gauge(SUBSCRIBERS, "Subscriptions that have not ended.");
+        gauge(DEPTH, "Values that the subscriber has not received yet.");
+        gauge(
+            CAPACITY,
+            "The most values that the subscriber's channel holds.",
         );
-        for (name, text) in [
-            (SUBSCRIBERS, "Subscriptions that have not ended."),
-            (DEPTH, "Values that the subscriber has not received yet."),
-            (
-                CAPACITY,
-                "The most values that the subscriber's channel holds.",
-            ),
-        ] {
-            describe_gauge!(name, Unit::Count, text);
-        }
-        describe_gauge!(
-            BLOCKED_NOW,
-            Unit::Seconds,
-            "How long the send that has waited longest for the subscriber has been waiting."
-        );
+        let text = "How long the send that has waited longest for the subscriber has been waiting.";
+        describe_gauge!(BLOCKED_NOW, Unit::Seconds, text);
         Self {
             feed: feed.into(),
             exported: HashMap::new(),
@@ -123,13 +106,8 @@ impl MetricsExporter {
     ///
     /// If the recorder panics.
     pub fn export_feed<T: Send + 'static>(&mut self, feed: &Feed<T>) {
-        let subscribers = feed.subscriptions().into_iter().map(|one| Subscriber {
-            id: one.id,
-            name: one.name,
-            capacity: one.capacity,
-            stats: one.stats,
-        });
-        self.export(subscribers.collect());
+        let all = feed.subscriptions().into_iter();
+        self.export(all.map(|one| (one.id, one.name, one.capacity, one.stats)));
     }
 
     /// Exports the figures of all readers of the ring, as
@@ -152,24 +130,18 @@ impl MetricsExporter {
     /// ```
     pub fn export_ring<T>(&mut self, ring: &ring::Handle<T>) {
         let capacity = Some(ring.capacity());
-        let subscribers = ring.readers().into_iter().map(|one| Subscriber {
-            id: one.id(),
-            name: one.name().map(Arc::from),
-            capacity,
-            stats: one.stats(),
-        });
-        self.export(subscribers.collect());
+        let all = ring.readers().into_iter();
+        self.export(all.map(|one| (one.id, one.name, capacity, one.stats)));
     }
 
-    fn export(&mut self, subscribers: Vec<Subscriber>) {
+    fn export(&mut self, subscribers: impl ExactSizeIterator<Item = Subscriber>) {
         let feed = &self.feed;
         gauge!(SUBSCRIBERS, "feed" => Arc::clone(feed)).set(subscribers.len() as f64);
         let mut exported = HashMap::with_capacity(subscribers.len());
         let mut named: BTreeMap<Arc<str>, Gauges> = BTreeMap::new();
-        for one in subscribers {
-            let name = one.name.unwrap_or_else(|| Arc::from("unnamed"));
-            let before = self.exported.get(&one.id).copied().unwrap_or_default();
-            let now = one.stats;
+        for (id, name, capacity, now) in subscribers {
+            let name = name.unwrap_or_else(|| Arc::from("unnamed"));
+            let before = self.exported.get(&id).copied().unwrap_or_default();
             for (metric, before, now) in [
                 (DELIVERED, before.delivered, now.delivered),
                 (DROPPED, before.dropped, now.dropped),
@@ -189,10 +161,10 @@ impl MetricsExporter {
                 blocked_for: now.blocked_for.max(before.blocked_for),
                 ..now
             };
-            exported.insert(one.id, most);
+            exported.insert(id, most);
             let gauges = named.entry(name).or_default();
             gauges.depth = sum(gauges.depth, now.depth);
-            gauges.capacity = sum(gauges.capacity, one.capacity);
+            gauges.capacity = sum(gauges.capacity, capacity);
             let blocked_now = now.blocked_now.unwrap_or_default().as_secs_f64();
             gauges.blocked_now = gauges.blocked_now.max(blocked_now);
         }
