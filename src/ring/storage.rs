@@ -468,19 +468,6 @@ impl<T> Storage<T> {
     ///
     /// Nothing uses any segment, or looks one up, any more.
     pub(crate) unsafe fn free(&self) {
-        /// Frees the remaining segments if dropping the values of one panics.
-        struct FreeRest<T>(Vec<NonNull<Segment<T>>>);
-        impl<T> Drop for FreeRest<T> {
-            fn drop(&mut self) {
-                while let Some(segment) = self.0.pop() {
-                    let mut rest = FreeRest(mem::take(&mut self.0));
-                    // SAFETY: allocated as a box, and each listed once. The caller guarantees that
-                    // nothing uses it.
-                    drop(unsafe { Box::from_raw(segment.as_ptr()) });
-                    self.0 = mem::take(&mut rest.0);
-                }
-            }
-        }
         let mut segments: Vec<_> = self
             .map
             .iter()
@@ -491,7 +478,14 @@ impl<T> Storage<T> {
         segments.dedup();
         let pool = mem::take(&mut self.spares.lock().pool);
         let spares = pool.into_iter().map(|spare| spare.segment);
-        drop(FreeRest(segments.into_iter().chain(spares).collect()));
+        let all = segments.into_iter().chain(spares);
+        // SAFETY: allocated as boxes, and each listed once. The caller guarantees that nothing uses
+        // them.
+        let all: Vec<_> = all
+            .map(|segment| unsafe { Box::from_raw(segment.as_ptr()) })
+            .collect();
+        // If dropping the values of one panics, the others are dropped too.
+        drop(all);
     }
 }
 

@@ -316,14 +316,12 @@ impl<T> Writer<T> {
 
     /// Waits for room for `count` values.
     fn claim_or_wait(&mut self, count: usize) -> Result<(), Refusal> {
-        if self.seldom.closed {
-            return Err(Refusal::Closed);
+        match self.claim_now(count) {
+            Err(Refusal::Full) => {}
+            claimed => return claimed,
         }
         let (next, count) = (self.next, count as u64);
         let (core, seldom) = (&*self.core, &mut self.seldom);
-        if seldom.claim(core, next, count).is_ok() {
-            return Ok(());
-        }
         room::wait(core, count, None, || seldom.claim(core, next, count)).ok_or(Refusal::Full)
     }
 
