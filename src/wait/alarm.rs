@@ -62,7 +62,7 @@ impl Alarm {
         if self.0.as_ref().is_some_and(is_set) {
             return;
         }
-        match insert(at, waker.clone()) {
+        match insert(at, Duration::ZERO, waker.clone()) {
             Ok(key) => drop(remove(self.0.replace(key))),
             Err(_) => {
                 drop(remove(self.0.take()));
@@ -75,6 +75,9 @@ impl Alarm {
 
     /// Cancels the alarm and drops the waker.
     pub(crate) fn cancel(&mut self) {
+        if self.0.is_none() {
+            return;
+        }
         let waker = remove(self.0.take());
         // The caller may be unwinding.
         quietly(|| drop(waker));
@@ -87,22 +90,23 @@ impl Drop for Alarm {
     }
 }
 
-/// Wakes `waker` at `at`, once.
+/// Wakes `waker` once: at `at`, or up to `slack` earlier if there is an alarm at such a time. So
+/// many callers take few wake-ups of the thread.
 ///
 /// # Errors
 ///
 /// If the thread cannot be started. Then `waker` will not be woken.
-pub(crate) fn wake_at(at: Instant, waker: Waker) -> io::Result<()> {
-    insert(at, waker).map(drop)
+pub(crate) fn wake_at(at: Instant, slack: Duration, waker: Waker) -> io::Result<()> {
+    insert(at, slack, waker).map(drop)
 }
 
-fn insert(at: Instant, waker: Waker) -> io::Result<Key> {
+fn insert(at: Instant, slack: Duration, waker: Waker) -> io::Result<Key> {
     let mut alarms = ALARMS.lock();
     if !alarms.has_thread && sync::timers_fire() {
         spawn_named("fanfeed-alarm", run)?;
         alarms.has_thread = true;
     }
-    let key = (at, alarms.next);
+    let key = (alarms.shared_time(at, slack), alarms.next);
     alarms.next += 1;
     alarms.set.insert(key, waker);
     let is_next = alarms
@@ -167,6 +171,16 @@ impl Alarms {
         }
     }
 
+    /// The time of the last alarm up to `at`, if it is at most `slack` earlier, or else `at`. No
+    /// alarm is between the two, so a new alarm comes in the same order at either.
+    fn shared_time(&self, at: Instant, slack: Duration) -> Instant {
+        let Some(earliest) = at.checked_sub(slack).filter(|earliest| *earliest < at) else {
+            return at;
+        };
+        let mut others = self.set.range((earliest, 0)..=(at, u64::MAX));
+        others.next_back().map_or(at, |((time, _), _)| *time)
+    }
+
     fn step(&mut self, now: Instant, idle_until: Instant, thread: &Waker) -> Step {
         self.sleeper = None;
         let until = match self.set.first_entry() {
@@ -190,7 +204,7 @@ mod tests {
     use std::task::{Wake, Waker};
     use std::time::{Duration, Instant};
 
-    use super::{ALARMS, Alarm, IDLE, wake_at};
+    use super::{ALARMS, Alarm, Alarms, IDLE, wake_at};
 
     const LIMIT: Duration = Duration::from_secs(20);
 
@@ -217,7 +231,8 @@ mod tests {
         // Later than the thread waits for work. Each is set before the one before it rings.
         let begun = Instant::now();
         for idle in [1, 3, 2] {
-            wake_at(begun + idle * IDLE + IDLE / 2, waker.clone()).unwrap();
+            let at = begun + idle * IDLE + IDLE / 2;
+            wake_at(at, Duration::ZERO, waker.clone()).unwrap();
         }
         for idle in 1..=3 {
             let at = rung.recv_timeout(LIMIT).unwrap();
@@ -225,8 +240,26 @@ mod tests {
         }
         eventually(|| !ALARMS.lock().has_thread);
         // A later alarm starts another thread.
-        wake_at(Instant::now(), waker).unwrap();
+        wake_at(Instant::now(), Duration::ZERO, waker).unwrap();
         rung.recv_timeout(LIMIT).unwrap();
+    }
+
+    #[test]
+    fn alarms_share_the_time_of_the_last_one_within_their_slack() {
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let slack = Duration::from_millis(10);
+        let mut alarms = Alarms::new();
+        assert_eq!(alarms.shared_time(at(100), slack), at(100));
+        for (number, millis) in (0..).zip([80, 90, 95, 101]) {
+            alarms
+                .set
+                .insert((at(millis), number), Waker::noop().clone());
+        }
+        assert_eq!(alarms.shared_time(at(100), slack), at(95));
+        assert_eq!(alarms.shared_time(at(100), Duration::ZERO), at(100));
+        assert_eq!(alarms.shared_time(at(200), slack), at(200));
+        assert_eq!(alarms.shared_time(at(101), slack), at(101));
     }
 
     #[test]

@@ -13,6 +13,14 @@ use crate::sync::{AtomicU32, MODELLED, Mutex, OnceLock, Ordering, mutant, store_
 /// on for this long is passed on.
 pub(crate) const BOUND: Duration = Duration::from_millis(1);
 
+/// How much earlier a wake-up may be passed on, so that the watches of many sets share the wake-ups
+/// of the alarm's thread.
+const SLACK: Duration = Duration::from_micros(250);
+
+/// A waiter that joins an empty line, or within this time after another waiter has, may be
+/// overlooked. By the time at which the watch wakes it, this is over, so the waiter is woken once.
+const YOUNG: Duration = BOUND.saturating_sub(SLACK);
+
 /// Waiters for *places*: first come, first woken, as many as there are places.
 ///
 /// A waiter [joins](Self::join), which fences, and tries once more before it waits. A thread that
@@ -75,7 +83,7 @@ struct Waiters {
     is_fenced: bool,
     /// Whether the count is 0.
     is_unseen: bool,
-    /// The time since when the count has not been 0, if that is needed, for at least [`BOUND`].
+    /// The time since when the count has not been 0, if that is needed, for at least [`YOUNG`].
     since: Option<Instant>,
     /// How many waiters were woken and have not acted: threads, and tasks whose wake-up was not
     /// passed on.
@@ -360,7 +368,7 @@ impl Waiters {
     /// Whether threads that make places may overlook a waiter that joins now.
     fn is_young(&mut self) -> bool {
         // Once it is too long ago, the clock is not read any more.
-        self.since = self.since.filter(|since| since.elapsed() < BOUND);
+        self.since = self.since.filter(|since| since.elapsed() < YOUNG);
         self.since.is_some()
     }
 
@@ -483,7 +491,7 @@ impl Shared {
     #[cold]
     fn watch(self: &Arc<Self>) {
         let waker = Waker::from(Arc::clone(self));
-        if super::alarm::wake_at(Instant::now() + BOUND, waker).is_err() {
+        if super::alarm::wake_at(Instant::now() + BOUND, SLACK, waker).is_err() {
             // No thread could pass wake-ups on in time. So this wakes all waiters now.
             let wakers = {
                 let mut waiters = self.waiters.lock();
