@@ -4,9 +4,9 @@
 //! one protocol: a [`Parker`] makes a waker for a thread. [`WakerCell`] has one waiter (a receiver
 //! that waits for values). [`WakerSet`] has many waiters, of which one is woken for each place
 //! (senders that wait for room). [`WakeList`] has many that are woken together (readers of a ring).
-//! [`Patience`] is for short waits without a wake-up. [`Blockage`] counts how long sends have waited. Before a thread parks, it looks for some
-//! microseconds ([`Looks`], [`Snooze`]). It yields the processor as long as [that is
-//! quick](yields).
+//! [`Patience`] is for short waits without a wake-up. [`Blockage`] counts how long sends have
+//! waited. Before a thread parks, it looks for some microseconds ([`Looks`], [`Snooze`]). It yields
+//! the processor as long as [that is quick](yields).
 //!
 //! Wakers are user code. They are woken, cloned and dropped outside of locks. A panicking waker
 //! does not affect the wakers after it ([`quietly`]).
@@ -20,6 +20,7 @@ mod blockage;
 mod count;
 mod line;
 mod looks;
+mod moment;
 mod nesting;
 mod pace;
 mod parker;
@@ -44,6 +45,7 @@ pub(crate) use blockage::{Blockage, Blocked, EndedWait, Wait, Waits};
 pub(crate) use count::Count;
 pub(crate) use line::{Key, Line};
 pub(crate) use looks::Looks;
+pub(crate) use moment::Moment;
 pub(crate) use nesting::{InCallback, InDelivery, Reap, in_delivery, may_reap, may_wait, postpone};
 pub(crate) use pace::{Pace, PaceBefore};
 pub(crate) use parker::Parker;

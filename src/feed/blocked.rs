@@ -10,7 +10,7 @@ use super::core::Core;
 use super::delivery::Delivery;
 use super::entry::{Gate, Port};
 use super::pending::{Listening, Waiter};
-use crate::wait::{Again, BOUND, Looks, Parker, catch};
+use crate::wait::{Again, BOUND, Looks, Moment, Parker, catch};
 
 /// The delays, first and longest, after which carriers are tried again that cannot tell when they
 /// have room.
@@ -36,8 +36,9 @@ pub(crate) fn wait<T: Clone + Send + 'static>(
     core: &Core<T>,
     deadline: Option<Instant>,
 ) -> bool {
+    let moment = Moment::default();
     for pending in delivery.pending_mut() {
-        pending.blocks(Waiter::Thread);
+        pending.blocks(Waiter::Thread, &moment);
     }
     if nobody_is_in_line(delivery)
         && Looks::until_room(
@@ -70,6 +71,7 @@ pub(crate) fn wait<T: Clone + Send + 'static>(
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             return false;
         }
+        delivery.show_waits();
         let waiting = delivery.pending().len();
         let range = if !listening.timer && listening.crossbeam > SELECTED {
             Some(SELECT_TIMER)

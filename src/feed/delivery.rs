@@ -19,7 +19,7 @@ use super::pending::{Listening, Pending, PendingList, Waiter};
 use super::record::{Place, Section};
 use super::refusal::{End, Refusal};
 use crate::error::SubscriptionError;
-use crate::wait::{Caught, catch};
+use crate::wait::{Caught, Moment, catch};
 
 /// If there are only crossbeam senders, and all their seats are below this bit, they are so few
 /// that a separate loop gains nothing.
@@ -265,8 +265,9 @@ impl<T: Clone + Send + 'static> Delivery<T> {
     /// Registers `waker` to be woken when a subscriber makes room or ends.
     pub(crate) fn listen(&mut self, core: &Core<T>, waker: &Waker, waiter: Waiter) -> Listening {
         let mut listening = Listening::default();
+        let moment = Moment::default();
         for pending in self.pending_mut() {
-            if let Err(panic) = pending.listen(waker, waiter, &mut listening) {
+            if let Err(panic) = pending.listen(waker, waiter, &moment, &mut listening) {
                 blame(core, pending.entry(), pending.place(), false, panic);
             }
         }
@@ -281,6 +282,7 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         let mut all = mem::take(&mut self.pending);
         let mut others = all.as_slice().len();
         let section = core.records().enter();
+        let moment = Moment::default();
         all.retain_mut(|pending| {
             let Seating { chunk, seat } = pending.entry().seating();
             section.begin(Place::seat(chunk, seat));
@@ -292,7 +294,7 @@ impl<T: Clone + Send + 'static> Delivery<T> {
             if is_full {
                 others += 1;
             } else {
-                pending.served();
+                pending.served_at(&moment);
             }
             is_full
         });
@@ -404,6 +406,12 @@ impl<T> Delivery<T> {
     #[inline]
     pub(crate) fn pending(&self) -> &[Pending<T>] {
         self.pending.as_slice()
+    }
+
+    /// Shows the waits in the figures of the subscribers. Called before the thread parks or the task
+    /// returns.
+    pub(crate) fn show_waits(&mut self) {
+        self.pending_mut().iter_mut().for_each(Pending::show_wait);
     }
 
     pub(crate) fn pending_mut(&mut self) -> &mut [Pending<T>] {

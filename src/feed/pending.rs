@@ -4,12 +4,13 @@ use std::mem;
 use std::slice;
 use std::sync::Arc;
 use std::task::{Wake, Waker};
+#[cfg(feature = "tracing")]
 use std::time::Instant;
 
 use super::entry::{Entry, Port};
 use crate::carrier::{Room, Sealed};
 use crate::sync::MODELLED;
-use crate::wait::{Again, Caught, EndedWait, Ticket, Wait, catch, quietly};
+use crate::wait::{Again, Caught, EndedWait, Moment, Ticket, Wait, catch, quietly};
 
 /// A subscriber that had no room.
 pub(crate) struct Pending<T> {
@@ -162,13 +163,21 @@ impl<T> Pending<T> {
     }
 
     /// Notes that the send begins to wait for the subscriber, unless that is noted already.
-    pub(crate) fn blocks(&mut self, waiter: Waiter) {
+    pub(crate) fn blocks(&mut self, waiter: Waiter, moment: &Moment) {
         if !mem::replace(&mut self.waits, true) {
             // A model reads no clock, and no protocol depends on these figures.
-            self.wait = (!MODELLED).then(|| self.entry.blockage().begin(Instant::now()));
+            self.wait = (!MODELLED).then(|| Wait::new(moment.get()));
             if waiter == Waiter::Thread {
                 self.ticket = Ticket::of_thread();
             }
+        }
+    }
+
+    /// Shows the wait in the subscriber's figures. Called before the thread parks or the task
+    /// returns.
+    pub(crate) fn show_wait(&mut self) {
+        if let Some(wait) = &mut self.wait {
+            self.entry.blockage().show(wait);
         }
     }
 
@@ -190,14 +199,20 @@ impl<T> Pending<T> {
     }
 
     /// Puts the send in line for the subscriber's room.
-    fn join(&mut self, waker: &Waker, waiter: Waiter) -> Again {
-        self.blocks(waiter);
+    fn join(&mut self, waker: &Waker, waiter: Waiter, moment: &Moment) -> Again {
+        self.blocks(waiter, moment);
         self.entry.blocked_sends().join(&mut self.ticket, waker)
     }
 
     /// Notes that the subscriber was served.
     pub(crate) fn served(&mut self) {
         self.served = true;
+    }
+
+    /// Notes that the subscriber was served in a look that began at about this moment.
+    pub(crate) fn served_at(&mut self, moment: &Moment) {
+        self.served();
+        self.leave_at(moment);
     }
 
     /// Notes that a panic has kept the value from the subscriber, and that this is counted.
@@ -207,11 +222,19 @@ impl<T> Pending<T> {
 
     /// Notes that the send no longer waits for the subscriber.
     pub(crate) fn leave(&mut self) {
+        self.leave_at(&Moment::default());
+    }
+
+    fn leave_at(&mut self, moment: &Moment) {
+        // A send that does not wait is in no line, and no carrier has its waker.
+        if !mem::take(&mut self.waits) {
+            return;
+        }
         if let Some(wait) = self.wait.take() {
             let EndedWait {
                 #[cfg(feature = "tracing")]
                 report,
-            } = self.entry.blockage().end(wait, Instant::now());
+            } = self.entry.blockage().end(wait, moment.get());
             #[cfg(feature = "tracing")]
             if let Some(report) = report {
                 crate::events::event!(
@@ -236,14 +259,12 @@ impl<T> Pending<T> {
             .blocked_sends()
             .leave(&mut self.ticket, is_room_left);
         #[cfg(feature = "tokio")]
-        if self.waits
-            && self.entry.queue().is_none()
+        if self.entry.queue().is_none()
             && let Some(gate) = self.entry.enter_gate()
             && let Port::Tokio(carrier) = gate.port()
         {
             carrier.left(self.entry.blocked_sends());
         }
-        self.waits = false;
         self.forget();
     }
 
@@ -295,14 +316,10 @@ impl<T: Send + 'static> Pending<T> {
         &mut self,
         waker: &Waker,
         waiter: Waiter,
+        moment: &Moment,
         listening: &mut Listening,
     ) -> Result<(), Caught> {
-        let again = self.join(waker, waiter);
-        // A thread reports before it waits, and waits no longer than until the next report.
-        #[cfg(all(feature = "tracing", feature = "async"))]
-        if waiter == Waiter::Task {
-            self.report();
-        }
+        let again = self.join(waker, waiter, moment);
         let is_own = self.entry.queue().is_some();
         // A task that joins a new line needs no alarm: the line's watch wakes it.
         if waiter == Waiter::Thread || !is_own && again == Again::Repeatedly {

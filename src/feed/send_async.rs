@@ -120,6 +120,11 @@ impl<T: Clone + Send + 'static> Future for SendAsync<T> {
                 } else {
                     this.alarm.cancel();
                 }
+                delivery.show_waits();
+                #[cfg(feature = "tracing")]
+                for pending in delivery.pending_mut() {
+                    pending.report();
+                }
                 this.core.tidy();
                 if is_first {
                     not_completed();

@@ -20,7 +20,8 @@ pub struct Stats {
     /// How often a send found the subscriber full and had to wait for it.
     pub blocked: u64,
     /// The total time that sends have waited for the subscriber, including the waits that are under
-    /// way. Sends that wait at the same time add up.
+    /// way. Sends that wait at the same time add up. A wait is included from when its thread parks
+    /// or its task is pending, or from its end, with all of its time.
     pub blocked_for: Duration,
     /// How long the send that has waited longest for the subscriber has been waiting; `None` if no
     /// send is waiting for it now.

@@ -41,12 +41,19 @@ impl Waits {
         self.under_way.push(now)
     }
 
+    /// The time after `since` up to which the time of the waits under way is counted. A wait that
+    /// begins at `since`, and is noted only now, has not been counted for that time.
+    fn counted_after(&self, since: Instant) -> Duration {
+        let later = self.counted.filter(|counted| *counted > since);
+        later.map_or(Duration::ZERO, |counted| counted.duration_since(since))
+    }
+
     /// Notes that a wait has ended. The caller has called [`count`](Self::count).
     pub(crate) fn end(&mut self, key: Key) {
         self.under_way.remove(key);
     }
 
-    /// When the longest of the waits under way began.
+    /// When the first of the waits under way that was noted began.
     pub(crate) fn longest_since(&self) -> Option<Instant> {
         self.under_way.first().copied()
     }
@@ -65,7 +72,17 @@ pub(crate) struct Blocked {
 
 /// Keeps the figures of the sends that one subscriber has blocked.
 ///
-/// A send that is blocked takes its lock when the wait begins and when it ends. No other send does.
+/// Only sends that are blocked take its lock: once when the wait ends, and once before that if the
+/// thread parks or the task returns. Most waits of a running stream end while the thread still
+/// looks for room, and take the lock once.
+///
+/// **The invariant.** Each wait is counted exactly once, with all of its time. While a thread is
+/// parked, or a task is not polled, its wait is among those [under way](Waits). So the figures of
+/// a wait that lasts include it. A wait that is not [shown](Self::show) yet belongs to a thread
+/// that runs, and is missing in the figures for that long. It is counted when it is shown or ends.
+///
+/// Waits are in the order in which they are shown. So the longest wait may be reported as shorter
+/// than it is, by the time that another send looked for room before it parked.
 #[derive(Debug)]
 pub(crate) struct Blockage(Mutex<State>);
 
@@ -81,7 +98,9 @@ struct State {
 /// The wait of one send. It must be [ended](Blockage::end).
 #[derive(Debug)]
 pub(crate) struct Wait {
-    key: Key,
+    since: Instant,
+    /// Its place among the waits under way, once it is shown.
+    key: Option<Key>,
     #[cfg(feature = "tracing")]
     told: Told,
 }
@@ -106,23 +125,30 @@ impl Blockage {
         }))
     }
 
-    /// Notes that a send begins to wait.
-    pub(crate) fn begin(&self, now: Instant) -> Wait {
-        let mut state = self.0.lock();
-        state.count_time(now);
-        state.count += 1;
-        Wait {
-            key: state.waits.begin(now),
-            #[cfg(feature = "tracing")]
-            told: Told::new(now),
+    /// Shows a wait in the figures, unless it is shown already. Called before the thread parks or
+    /// the task returns.
+    pub(crate) fn show(&self, wait: &mut Wait) {
+        if wait.key.is_none() {
+            let mut state = self.0.lock();
+            state.count += 1;
+            state.count_time(wait.since);
+            let counted = state.waits.counted_after(wait.since);
+            state.total = state.total.saturating_add(counted);
+            wait.key = Some(state.waits.begin(wait.since));
         }
     }
 
     /// Notes that a send no longer waits.
     pub(crate) fn end(&self, wait: Wait, now: Instant) -> EndedWait {
         let mut state = self.0.lock();
-        state.count_time(now);
-        state.waits.end(wait.key);
+        if let Some(key) = wait.key {
+            state.count_time(now);
+            state.waits.end(key);
+        } else {
+            let lasted = now.saturating_duration_since(wait.since);
+            state.count += 1;
+            state.total = state.total.saturating_add(lasted);
+        }
         EndedWait {
             #[cfg(feature = "tracing")]
             report: state.alerts.end(wait.told, now),
@@ -156,9 +182,19 @@ impl Blockage {
     }
 }
 
-#[cfg(feature = "tracing")]
 impl Wait {
+    /// A wait that has begun, and is not shown in the figures yet. This takes no lock.
+    pub(crate) fn new(since: Instant) -> Self {
+        Self {
+            since,
+            key: None,
+            #[cfg(feature = "tracing")]
+            told: Told::new(since),
+        }
+    }
+
     /// When to look at the wait again.
+    #[cfg(feature = "tracing")]
     pub(crate) fn due(&self) -> Option<Instant> {
         self.told.due()
     }
@@ -174,7 +210,44 @@ impl State {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::Waits;
+    use super::{Blockage, Wait, Waits};
+
+    #[test]
+    fn a_wait_is_counted_once_with_all_its_time_whether_it_is_shown_or_not() {
+        let blockage = Blockage::new();
+        let second = Duration::from_secs(1);
+        let base = Instant::now().checked_sub(100 * second).unwrap();
+        let at = |seconds| base + seconds * second;
+        let total = || {
+            let blocked = blockage.figures();
+            (blocked.count, blocked.total)
+        };
+        // Ends before it is shown: the figures of the wait are those of any other.
+        let short = Wait::new(at(0));
+        assert_eq!(total(), (0, Duration::ZERO));
+        let _ = blockage.end(short, at(3));
+        assert_eq!(total(), (1, 3 * second));
+        assert_eq!(blockage.figures().now, None);
+        // Shown after the time of other waits was counted up to now.
+        let mut first = Wait::new(at(10));
+        let mut second_one = Wait::new(at(10));
+        blockage.show(&mut first);
+        blockage.show(&mut first);
+        let alone = blockage.figures();
+        assert_eq!(alone.count, 2);
+        assert!(alone.total >= 93 * second && alone.now >= Some(90 * second));
+        blockage.show(&mut second_one);
+        let both = blockage.figures();
+        assert_eq!(both.count, 3);
+        assert!(both.total >= 183 * second, "{both:?}");
+        assert!(both.total < 213 * second, "{both:?}");
+        let now = Instant::now();
+        let _ = blockage.end(first, now);
+        let _ = blockage.end(second_one, now);
+        let ended = blockage.figures();
+        assert!(ended.total >= both.total && ended.now.is_none());
+        assert_eq!(blockage.figures().total, ended.total);
+    }
 
     #[test]
     fn waits_that_overlap_add_up_and_are_counted_while_they_last() {
