@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use crate::executor::Executor;
 use crate::plan::Plan;
 use crate::scatter::scattered;
-use crate::series::{Contender, Series};
+use crate::series::{Contender, Peers, Series};
 use crate::stopwatch::Stopwatch;
 
 pub(crate) const SERIES: Series = Series {
@@ -36,7 +36,7 @@ const TOKIO: &str = "tokio watch";
 
 fn contenders(plan: Plan) -> Vec<Contender> {
     vec![
-        contender(plan, "Subscription::closed", &[TOKIO], || {
+        contender(plan, "Subscription::closed", Peers::of(&[TOKIO]), || {
             let feed = Feed::<u64>::new();
             let subscription = Rc::new(feed.subscribe_fn(|_| {}));
             let watched = Rc::clone(&subscription);
@@ -48,7 +48,7 @@ fn contenders(plan: Plan) -> Vec<Contender> {
             };
             (Box::new(wait), Box::new(end))
         }),
-        contender(plan, TOKIO, &[], || {
+        contender(plan, TOKIO, Peers::NONE, || {
             let (sender, receiver) = watch::channel(0);
             let wait = move || {
                 let mut receiver = receiver.clone();
@@ -76,7 +76,7 @@ struct Shared {
 fn contender<F: Future<Output = ()> + 'static>(
     plan: Plan,
     name: &'static str,
-    peers: &'static [&'static str],
+    peers: Peers,
     make: impl Fn() -> (Wait<F>, End) + 'static,
 ) -> Contender {
     Contender::new(name, peers, move |size| {

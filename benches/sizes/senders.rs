@@ -8,7 +8,7 @@ use fanfeed::{Feed, RingFeed};
 use fanfeed_benches::pin;
 
 use crate::plan::Plan;
-use crate::series::{Contender, Series};
+use crate::series::{Contender, Peers, Series};
 use crate::stopwatch::Stopwatch;
 
 pub(crate) const SERIES: Series = Series {
@@ -25,7 +25,12 @@ pub(crate) const SERIES: Series = Series {
 
 const CROSSBEAM: &str = "crossbeam";
 const TOKIO: &str = "tokio mpsc, blocking_send";
-const PEERS: &[&str] = &[CROSSBEAM, TOKIO];
+const PEERS: Peers = Peers::of(&[CROSSBEAM, TOKIO]);
+/// Over a channel of crossbeam's, a sender blocks in that channel.
+const CROSSBEAM_PEERS: Peers = Peers {
+    same: &[CROSSBEAM],
+    other: &[TOKIO],
+};
 
 /// How many values all threads together send, or two for each thread if that is more.
 const VALUES: usize = 2_000;
@@ -45,7 +50,7 @@ fn contenders(plan: Plan) -> Vec<Contender> {
             let send = |value| assert_eq!(feed.send(value), 1);
             race.run(send, || receiver.recv().expect("the feed is open"))
         }),
-        entry.take("Feed over crossbeam", PEERS, |capacity, race| {
+        entry.take("Feed over crossbeam", CROSSBEAM_PEERS, |capacity, race| {
             let feed = Feed::new();
             let (sender, receiver) = crossbeam_channel::bounded(capacity);
             let _subscription = feed.subscribe(sender);
@@ -60,12 +65,12 @@ fn contenders(plan: Plan) -> Vec<Contender> {
             };
             race.run(send, || reader.recv().expect("the ring is open"))
         }),
-        entry.take(CROSSBEAM, &[], |capacity, race| {
+        entry.take(CROSSBEAM, Peers::NONE, |capacity, race| {
             let (sender, receiver) = crossbeam_channel::bounded(capacity);
             let send = |value| sender.send(value).expect("there is a receiver");
             race.run(send, || receiver.recv().expect("there is a sender"))
         }),
-        entry.take(TOKIO, &[], |capacity, race| {
+        entry.take(TOKIO, Peers::NONE, |capacity, race| {
             let (sender, mut receiver) = tokio::sync::mpsc::channel(capacity);
             let send = |value| sender.blocking_send(value).expect("there is a receiver");
             race.run(send, || {
@@ -83,7 +88,7 @@ impl Entry {
     fn take(
         &self,
         name: &'static str,
-        peers: &'static [&'static str],
+        peers: Peers,
         run: impl Fn(usize, Race) -> f64 + 'static,
     ) -> Contender {
         let values = if self.plan.is_smoke { FEW } else { VALUES };

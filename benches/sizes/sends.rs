@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use crate::executor::Executor;
 use crate::plan::Plan;
 use crate::scatter::scattered;
-use crate::series::{Contender, Series};
+use crate::series::{Contender, Peers, Series};
 use crate::stopwatch::Stopwatch;
 
 pub(crate) const SERIES: Series = Series {
@@ -39,18 +39,23 @@ const TOKIO: &str = "tokio mpsc";
 
 fn contenders(plan: Plan) -> Vec<Contender> {
     vec![
-        contender(plan, "Feed, own channel", &[TOKIO], |capacity| {
+        contender(plan, "Feed, own channel", Peers::of(&[TOKIO]), |capacity| {
             let feed = Feed::new();
             let receiver = feed.channel(capacity).expect("a fair capacity");
             (feed, receiver)
         }),
-        contender(plan, "Feed over tokio mpsc", &[TOKIO], |capacity| {
-            let feed = Feed::new();
-            let (sender, receiver) = mpsc::channel(capacity);
-            feed.subscribe(sender).detach();
-            (feed, receiver)
-        }),
-        contender(plan, TOKIO, &[], mpsc::channel),
+        contender(
+            plan,
+            "Feed over tokio mpsc",
+            Peers::of(&[TOKIO]),
+            |capacity| {
+                let feed = Feed::new();
+                let (sender, receiver) = mpsc::channel(capacity);
+                feed.subscribe(sender).detach();
+                (feed, receiver)
+            },
+        ),
+        contender(plan, TOKIO, Peers::NONE, mpsc::channel),
     ]
 }
 
@@ -105,7 +110,7 @@ const FILLER: u64 = u64::MAX;
 fn contender<S: Sends, R: Arrives>(
     plan: Plan,
     name: &'static str,
-    peers: &'static [&'static str],
+    peers: Peers,
     make: impl Fn(usize) -> (S, R) + 'static,
 ) -> Contender {
     Contender::new(name, peers, move |size| {

@@ -36,19 +36,37 @@ pub(crate) struct Series {
     pub(crate) contenders: fn(Plan) -> Vec<Contender>,
 }
 
+/// The contenders that a row's growth is compared with. Both lists are empty for a peer.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Peers {
+    /// They do what the row does.
+    pub(crate) same: &'static [&'static str],
+    /// They do other work, as the note of the series says. Those comparisons are counted apart.
+    pub(crate) other: &'static [&'static str],
+}
+
+impl Peers {
+    pub(crate) const NONE: Self = Self::of(&[]);
+
+    /// Peers that do the same work.
+    pub(crate) const fn of(same: &'static [&'static str]) -> Self {
+        Self { same, other: &[] }
+    }
+}
+
 /// One way to do the work.
 pub(crate) struct Contender {
     name: &'static str,
-    peers: &'static [&'static str],
+    peers: Peers,
     run: Box<dyn FnMut(usize) -> Vec<f64>>,
 }
 
 impl Contender {
-    /// A contender whose growth is held against that of `peers`. `run` does the work at one size,
+    /// A contender whose growth is compared with that of `peers`. `run` does the work at one size,
     /// and returns one figure for each measure of the series.
     pub(crate) fn new(
         name: &'static str,
-        peers: &'static [&'static str],
+        peers: Peers,
         run: impl FnMut(usize) -> Vec<f64> + 'static,
     ) -> Self {
         Self {
@@ -68,8 +86,7 @@ pub(crate) struct Measured {
 /// The figures of one contender.
 pub(crate) struct Row {
     pub(crate) name: &'static str,
-    /// The contenders whose growth this one's is held against; none for a peer.
-    pub(crate) peers: &'static [&'static str],
+    pub(crate) peers: Peers,
     /// By size, then by round, then by measure.
     pub(crate) figures: Vec<Vec<Vec<f64>>>,
 }

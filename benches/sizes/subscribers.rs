@@ -6,7 +6,7 @@ use crate::peers::feed::{Closures, OverCrossbeam, OwnChannels};
 use crate::peers::ring::Ring;
 use crate::plan::Plan;
 use crate::scatter::scattered;
-use crate::series::{Contender, Series};
+use crate::series::{Contender, Peers, Series};
 use crate::stopwatch::Stopwatch;
 
 pub(crate) const SERIES: Series = Series {
@@ -14,10 +14,12 @@ pub(crate) const SERIES: Series = Series {
     title: "subscribers",
     note: "u64 values. Each subscriber has a channel of capacity 2, or reads a ring of 8. \"bare\" is a list of senders \
            and a loop over it: no locks, and no unsubscribing while another thread sends. The list stays dense when most have \
-           left; the subscribers of a feed keep their seats, here one in each chunk. A reader of a RingFeed holds the senders: \
-           it has a seat that they look at, a handle with figures, and can be ended by any thread. A receiver of tokio \
-           broadcast, which loses values instead, has no memory of its own: a position in its handle. So nothing of it \
-           leaves the caches as their number grows.",
+           left; the subscribers of a feed keep their seats, here one in each chunk. A Feed over crossbeam is compared with crossbeam, because each of its values goes \
+           through a channel of crossbeam's; another channel is other work. A reader of a RingFeed gets every value, and \
+           holds the sender if it is slow, as the receivers of bounded channels do; so those are its peers. It has a seat that \
+           senders look at, a handle with figures, and can be ended by any thread. A receiver of tokio broadcast does other \
+           work: it loses values instead, and has no memory of its own but a position in its handle. So nothing of it leaves \
+           the caches as their number grows.",
     measures: &[
         "subscribe: a subscriber",
         "send, and receive by all: a delivery",
@@ -34,17 +36,26 @@ pub(crate) const SERIES: Series = Series {
 const CROSSBEAM: &str = "crossbeam, bare";
 const MPSC: &str = "tokio mpsc, bare";
 const BROADCAST: &str = "tokio broadcast";
-const CHANNELS: &[&str] = &[CROSSBEAM, MPSC];
+const CHANNELS: Peers = Peers::of(&[CROSSBEAM, MPSC]);
+/// What goes over channels of crossbeam's cannot be better than they are.
+const OVER_CROSSBEAM: Peers = Peers {
+    same: &[CROSSBEAM],
+    other: &[MPSC],
+};
+const RING_PEERS: Peers = Peers {
+    same: &[CROSSBEAM, MPSC],
+    other: &[BROADCAST],
+};
 
 fn contenders(plan: Plan) -> Vec<Contender> {
     vec![
         contender::<OwnChannels>(plan, "Feed, own channels", CHANNELS),
-        contender::<OverCrossbeam>(plan, "Feed over crossbeam", CHANNELS),
+        contender::<OverCrossbeam>(plan, "Feed over crossbeam", OVER_CROSSBEAM),
         contender::<Closures>(plan, "Feed, closures", CHANNELS),
-        contender::<Ring>(plan, "RingFeed", &[BROADCAST]),
-        contender::<Bare<Crossbeam>>(plan, CROSSBEAM, &[]),
-        contender::<Bare<Tokio>>(plan, MPSC, &[]),
-        contender::<Broadcast>(plan, BROADCAST, &[]),
+        contender::<Ring>(plan, "RingFeed", RING_PEERS),
+        contender::<Bare<Crossbeam>>(plan, CROSSBEAM, Peers::NONE),
+        contender::<Bare<Tokio>>(plan, MPSC, Peers::NONE),
+        contender::<Broadcast>(plan, BROADCAST, Peers::NONE),
     ]
 }
 
@@ -82,11 +93,7 @@ const PAIRS: usize = 50;
 /// How many subscribers a chunk of the feed has.
 const CHUNK: usize = 64;
 
-fn contender<C: Crowd>(
-    plan: Plan,
-    name: &'static str,
-    peers: &'static [&'static str],
-) -> Contender {
+fn contender<C: Crowd>(plan: Plan, name: &'static str, peers: Peers) -> Contender {
     Contender::new(name, peers, move |size| {
         let [
             mut subscribe,
@@ -103,12 +110,15 @@ fn contender<C: Crowd>(
 
             let more = size.next_multiple_of(CHUNK) - size;
             join(&mut crowd, more);
-            pair.time(PAIRS, || {
-                for _ in 0..PAIRS {
+            let mut pairs = |count| {
+                for _ in 0..count {
                     crowd.join();
                     crowd.leave(size + more);
                 }
-            });
+            };
+            // The receivers of 1,024 fill their list here, which then moves to twice the memory.
+            pairs(1);
+            pair.time(PAIRS, || pairs(PAIRS));
             (0..more).for_each(|number| crowd.leave(number));
             crowd.compact();
             assert_eq!(crowd.count(), size);

@@ -1,22 +1,42 @@
 //! Tables, growth and verdicts.
 
+use std::collections::BTreeMap;
+
+use fanfeed_benches::growth::{LIMIT, Step, Verdict};
 use fanfeed_benches::stats::Spread;
 
 use crate::series::{Measured, Row, Series};
 
-/// A step grows faster than a peer's if the median of its growth over the peer's is greater than
-/// this, and more than the spread of the rounds can explain.
-const LIMIT: f64 = 1.25;
-
 /// How the comparisons came out.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
+    /// With peers that do the same work.
+    same: Counts,
+    /// With peers that do other work.
+    other: Counts,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
     compared: usize,
-    faster: usize,
-    /// Those that grow faster at no step but where they cost less than the peer, at both sizes.
-    cheaper: usize,
-    /// Those that grow faster at no step, but may at one, within the spread of the rounds.
-    unsure: usize,
+    /// By the worst verdict of their steps.
+    worst: BTreeMap<Verdict, usize>,
+}
+
+impl Counts {
+    fn print(&self, peers: &str) {
+        let count = |verdict| self.worst.get(&verdict).copied().unwrap_or(0);
+        println!(
+            "{} of {} comparisons with peers that do {peers} work say GROWS FASTER; {} others grow faster only where fanfeed \
+             costs less than the peer at both sizes; {} others may grow faster, within the spread of the rounds; {} others rise \
+             by {LIMIT} times at most where the peer's cost falls",
+            count(Verdict::Faster),
+            self.compared,
+            count(Verdict::Cheaper),
+            count(Verdict::Unsure),
+            count(Verdict::PeerFalls),
+        );
+    }
 }
 
 impl Outcome {
@@ -26,30 +46,26 @@ impl Outcome {
             "\nGrowth is what an item costs at the greater size over what it costs at the smaller. The spread of a cost is from its \
              least to its greatest round; of five rounds or more, without the one least and the one greatest. A step GROWS FASTER \
              than a peer's if its growth is more than {LIMIT} times the peer's in the median of the rounds, and more than 1, and \
-             than the peer's, wherever in their spreads the four costs are. Where the median alone says so, the verdict is that \
-             it may grow faster: more rounds, or a machine with less to do, can tell. Growth is relative: if fanfeed takes 12 \
-             ns where the peer takes 32, and both take 51 once the memory of all subscribers is larger than the caches, then \
-             fanfeed's growth is the greater one. So each verdict has the costs, too. Steps at which fanfeed costs less than the \
-             peer at both sizes are named and counted apart: nobody pays for that growth, as far as it was measured. An item \
-             whose cost did not depend on caches would grow by 1.00, and by 10 for each ten times as many if the algorithm were \
-             quadratic. What an item costs in instructions depends on neither caches nor other programs: `valgrind \
-             --tool=callgrind --trace-children=yes` counts them, with --rounds 1, --only and --row, and --from and --up-to the \
-             same size."
+             than the peer's, wherever in their spreads the four costs are. The growth of a peer whose cost falls counts as 1 \
+             there: costs fall where more items share what is done once, and that is no growth of the other. Where only the \
+             fall tells the two apart, the step is named as such: fanfeed's cost rises by {LIMIT} times at most. Where the median \
+             alone says that a step grows faster, the verdict is that it may grow faster: more rounds, or a machine with less to \
+             do, can tell. Growth is relative: if fanfeed takes 12 ns where the peer takes 32, and both take 51 once the memory \
+             of all subscribers is larger than the caches, then fanfeed's growth is the greater one. So each verdict has the \
+             costs, too. Steps at which fanfeed costs less than the peer at both sizes are named and counted apart: nobody pays \
+             for that growth, as far as it was measured. Peers that do other work than a row, as the note of the series says, \
+             are compared in the same way, and counted apart. An item whose cost did not depend on caches would grow by 1.00, \
+             and by 10 for each ten times as many if the algorithm were quadratic. What an item costs in instructions depends on \
+             neither caches nor other programs: `valgrind --tool=callgrind --trace-children=yes` counts them, with --rounds 1, \
+             --only and --row, and --from and --up-to the same size."
         );
     }
 
     /// Prints the counts.
     pub(crate) fn print(&self) {
-        let Self {
-            compared,
-            faster,
-            cheaper,
-            unsure,
-        } = self;
-        println!(
-            "\n{faster} of {compared} comparisons say GROWS FASTER; {cheaper} others grow faster only where fanfeed costs less than \
-             the peer at both sizes; {unsure} others may grow faster, within the spread of the rounds"
-        );
+        println!();
+        self.same.print("the same");
+        self.other.print("other");
     }
 }
 
@@ -69,27 +85,36 @@ pub(crate) fn print(series: &Series, measured: &Measured, outcome: &mut Outcome)
         println!();
         print_aligned(&lines);
 
-        let steps = steps(measured);
+        let spans = spans(measured);
         let mut lines = vec![heading(
             "growth, x".to_owned(),
-            steps.iter().map(|step| step.label(measured)),
+            spans.iter().map(|span| span.label(measured)),
         )];
         let mut verdicts = Vec::new();
         for row in &measured.rows {
             lines.push(heading(
                 row.name.to_owned(),
-                steps
+                spans
                     .iter()
-                    .map(|step| with_spread(&step.growth(row, measure))),
+                    .map(|span| with_spread(&span.step(row, measure).growth())),
             ));
         }
-        for (row, peer) in pairs(measured) {
-            let growth = steps.iter().map(|step| step.relative(row, peer, measure));
+        for (row, peer, work) in pairs(measured) {
+            let growth = spans.iter().map(|span| {
+                let [ours, peer] = [row, peer].map(|row| span.step(row, measure));
+                ours.over(&peer)
+            });
             lines.push(heading(
                 format!("{} over {}", row.name, peer.name),
                 growth.map(|growth| with_spread(&growth)),
             ));
-            verdicts.push(verdict(measured, &steps, row, peer, measure, outcome));
+            let compared = Compared {
+                measured,
+                row,
+                peer,
+                measure,
+            };
+            verdicts.push(compared.verdict(&spans, work, outcome));
         }
         print_aligned(&lines);
         for verdict in verdicts {
@@ -100,22 +125,22 @@ pub(crate) fn print(series: &Series, measured: &Measured, outcome: &mut Outcome)
 
 /// From one size to another.
 #[derive(Debug, Clone, Copy)]
-struct Step {
+struct Span {
     from: usize,
     to: usize,
 }
 
 /// From each size to the next, and from the smallest to the greatest.
-fn steps(measured: &Measured) -> Vec<Step> {
+fn spans(measured: &Measured) -> Vec<Span> {
     let last = measured.sizes.len() - 1;
-    let mut steps: Vec<_> = (0..last).map(|from| Step { from, to: from + 1 }).collect();
+    let mut spans: Vec<_> = (0..last).map(|from| Span { from, to: from + 1 }).collect();
     if last > 1 {
-        steps.push(Step { from: 0, to: last });
+        spans.push(Span { from: 0, to: last });
     }
-    steps
+    spans
 }
 
-impl Step {
+impl Span {
     fn label(self, measured: &Measured) -> String {
         let Self { from, to } = self;
         format!(
@@ -125,124 +150,107 @@ impl Step {
         )
     }
 
-    /// What an item costs at the greater size over what it costs at the smaller, round by round.
-    fn rounds(self, row: &Row, measure: usize) -> Vec<f64> {
-        let (from, to) = (row.rounds(measure, self.from), row.rounds(measure, self.to));
-        to.iter().zip(from).map(|(to, from)| to / from).collect()
-    }
-
-    /// The least growth that the spreads of both costs allow.
-    fn least_growth(self, row: &Row, measure: usize) -> f64 {
-        middle(row, measure, self.to).least / middle(row, measure, self.from).greatest
-    }
-
-    /// The greatest growth that the spreads of both costs allow.
-    fn greatest_growth(self, row: &Row, measure: usize) -> f64 {
-        middle(row, measure, self.to).greatest / middle(row, measure, self.from).least
-    }
-
-    fn growth(self, row: &Row, measure: usize) -> Spread {
-        Spread::of(self.rounds(row, measure))
-    }
-
-    /// The growth of one over that of another, round by round.
-    fn relative(self, row: &Row, peer: &Row, measure: usize) -> Spread {
-        let (ours, theirs) = (self.rounds(row, measure), self.rounds(peer, measure));
-        Spread::of(ours.iter().zip(theirs).map(|(a, b)| a / b).collect())
+    fn step(self, row: &Row, measure: usize) -> Step {
+        Step::new(row.rounds(measure, self.from), row.rounds(measure, self.to))
     }
 }
 
-fn pairs(measured: &Measured) -> impl Iterator<Item = (&Row, &Row)> {
+/// Whether a peer does what the row does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Work {
+    Same,
+    Other,
+}
+
+fn pairs(measured: &Measured) -> impl Iterator<Item = (&Row, &Row, Work)> {
     measured.rows.iter().flat_map(move |row| {
-        // A peer may be left out.
-        let peer = |name| measured.rows.iter().find(|peer| peer.name == name);
-        row.peers
-            .iter()
-            .filter_map(move |&name| Some((row, peer(name)?)))
+        let of = |names: &'static [&'static str], work| names.iter().map(move |&name| (name, work));
+        of(row.peers.same, Work::Same)
+            .chain(of(row.peers.other, Work::Other))
+            // A peer may be left out.
+            .filter_map(move |(name, work)| {
+                let peer = measured.rows.iter().find(|peer| peer.name == name)?;
+                Some((row, peer, work))
+            })
     })
 }
 
-fn verdict(
-    measured: &Measured,
-    steps: &[Step],
-    row: &Row,
-    peer: &Row,
+/// One measure of a row, and of a peer.
+struct Compared<'a> {
+    measured: &'a Measured,
+    row: &'a Row,
+    peer: &'a Row,
     measure: usize,
-    outcome: &mut Outcome,
-) -> String {
-    let cost = |row, size| figures(row, measure, size).median;
-    let may_be_faster = |step: &&Step| {
-        let over_peer = step.relative(row, peer, measure).median;
-        over_peer > LIMIT && step.growth(row, measure).median > 1.0
-    };
-    let is_faster = |step: &&Step| {
-        let least = step.least_growth(row, measure);
-        least > 1.0 && least > step.greatest_growth(peer, measure)
-    };
-    let is_cheaper = |step: &&Step| {
-        cost(row, step.from) < cost(peer, step.from) && cost(row, step.to) < cost(peer, step.to)
-    };
-    let (faster, unsure): (Vec<_>, Vec<_>) =
-        steps.iter().filter(may_be_faster).partition(is_faster);
-    let (cheaper, dearer): (Vec<_>, Vec<_>) = faster.into_iter().partition(is_cheaper);
-    let named = |steps: Vec<&Step>| {
-        let name = |step: &Step| {
-            let costs = [row, peer].map(|row| {
-                let [from, to] = [step.from, step.to].map(|size| short(cost(row, size)));
-                format!("{from} to {to} ns")
-            });
-            format!(
-                "{} (x {}: {}, the peer {})",
-                step.label(measured),
-                short(step.relative(row, peer, measure).median),
-                costs[0],
-                costs[1]
-            )
+}
+
+impl Compared<'_> {
+    fn verdict(&self, spans: &[Span], work: Work, outcome: &mut Outcome) -> String {
+        let mut found: BTreeMap<Verdict, Vec<String>> = BTreeMap::new();
+        for span in spans {
+            let [ours, peer] = [self.row, self.peer].map(|row| span.step(row, self.measure));
+            let verdict = ours.compare(&peer);
+            found
+                .entry(verdict)
+                .or_default()
+                .push(self.name(*span, &ours, &peer));
+        }
+        let counts = match work {
+            Work::Same => &mut outcome.same,
+            Work::Other => &mut outcome.other,
         };
-        steps.into_iter().map(name).collect::<Vec<_>>().join(", ")
-    };
-    outcome.compared += 1;
-    outcome.faster += usize::from(!dearer.is_empty());
-    outcome.cheaper += usize::from(dearer.is_empty() && !cheaper.is_empty());
-    outcome.unsure += usize::from(dearer.is_empty() && cheaper.is_empty() && !unsure.is_empty());
-    let (ours, theirs) = (row.name, peer.name);
-    let mut parts = Vec::new();
-    if !dearer.is_empty() {
-        parts.push(format!("GROWS FASTER than {theirs} from {}", named(dearer)));
+        counts.compared += 1;
+        if let Some((&worst, _)) = found.last_key_value() {
+            *counts.worst.entry(worst).or_default() += 1;
+        }
+        let theirs = match work {
+            Work::Same => self.peer.name.to_owned(),
+            Work::Other => format!("{}, which does other work,", self.peer.name),
+        };
+        let mut parts = Vec::new();
+        // The worst comes first.
+        for (verdict, steps) in found.into_iter().rev() {
+            let steps = steps.join(", ");
+            match verdict {
+                Verdict::Faster => parts.push(format!("GROWS FASTER than {theirs} from {steps}")),
+                Verdict::Cheaper => parts.push(format!(
+                    "grows faster than {theirs} but costs less, from {steps}"
+                )),
+                Verdict::Unsure => parts.push(format!(
+                    "may grow faster than {theirs} within the spread of the rounds, from {steps}"
+                )),
+                Verdict::PeerFalls => parts.push(format!(
+                    "rises by {LIMIT} times at most where {theirs} falls, from {steps}"
+                )),
+                Verdict::NoFaster if parts.is_empty() => {
+                    parts.push(format!("grows no faster than {theirs}"));
+                }
+                Verdict::NoFaster => {}
+            }
+        }
+        let verdict = parts.join("; it ");
+        format!(
+            "verdict: {} {}",
+            self.row.name,
+            verdict.trim_end_matches(',')
+        )
     }
-    if !cheaper.is_empty() {
-        let steps = named(cheaper);
-        parts.push(format!(
-            "grows faster than {theirs}, but costs less, from {steps}"
-        ));
+
+    /// The sizes, the growth over the peer's, and the costs.
+    fn name(&self, span: Span, ours: &Step, peer: &Step) -> String {
+        let [costs, peers] = [ours, peer].map(|step| {
+            let [from, to] = step.medians().map(short);
+            format!("{from} to {to} ns")
+        });
+        format!(
+            "{} (x {}: {costs}, the peer {peers})",
+            span.label(self.measured),
+            short(ours.over(peer).median),
+        )
     }
-    if !unsure.is_empty() {
-        let steps = named(unsure);
-        parts.push(format!(
-            "may grow faster than {theirs}, within the spread of the rounds, from {steps}"
-        ));
-    }
-    if parts.is_empty() {
-        parts.push(format!("grows no faster than {theirs}"));
-    }
-    format!("verdict: {ours} {}", parts.join("; it "))
 }
 
 fn figures(row: &Row, measure: usize, size: usize) -> Spread {
     Spread::of(row.rounds(measure, size))
-}
-
-/// The spread of a cost, without its least and its greatest round where there are enough.
-fn middle(row: &Row, measure: usize, size: usize) -> Spread {
-    /// One round in which another program had the processor must not decide.
-    const ENOUGH: usize = 5;
-    let mut rounds = row.rounds(measure, size);
-    rounds.sort_by(f64::total_cmp);
-    if rounds.len() >= ENOUGH {
-        rounds.pop();
-        rounds.remove(0);
-    }
-    Spread::of(rounds)
 }
 
 fn heading(first: String, others: impl Iterator<Item = String>) -> Vec<String> {

@@ -12,7 +12,7 @@ use crate::executor::Executor;
 use crate::peers::{CAPACITY, RING};
 use crate::plan::Plan;
 use crate::scatter::scattered;
-use crate::series::{Contender, Series};
+use crate::series::{Contender, Peers, Series};
 use crate::stopwatch::Stopwatch;
 
 pub(crate) const SERIES: Series = Series {
@@ -20,9 +20,10 @@ pub(crate) const SERIES: Series = Series {
     title: "tasks that receive",
     note: "u64 values. Each task awaits the next value of its own receiver, on an executor of one thread that does nothing \
            else. The channels have a capacity of 2, the rings of 8. A task that gives up drops its pending receive and \
-           begins another. A reader of a RingFeed holds the senders, and has memory of its own for that: a seat, a handle \
-           and a place in the list of waiters. A receiver of tokio broadcast, which loses values instead, has all of it in \
-           its task. A receiver that is dropped ends its subscription: of a Feed it leaves the chunk and waits for \
+           begins another. A reader of a RingFeed gets every value, and holds the senders if it is slow, as the receivers of \
+           bounded channels do; so those are its peers. It has memory of its own for that: a seat, a handle and a place in \
+           the list of waiters. A receiver of tokio broadcast does other work: it loses values instead, and has all of its \
+           memory in its task. A receiver that is dropped ends its subscription: of a Feed it leaves the chunk and waits for \
            deliveries under way, of a RingFeed it hands back its seat; in \"tokio mpsc, bare\" its sender stays in the list.",
     measures: &[
         "wait: the first poll of a task",
@@ -38,17 +39,21 @@ pub(crate) const SERIES: Series = Series {
 
 const MPSC: &str = "tokio mpsc, bare";
 const BROADCAST: &str = "tokio broadcast";
+const RING_PEERS: Peers = Peers {
+    same: &[MPSC],
+    other: &[BROADCAST],
+};
 
 fn contenders(plan: Plan) -> Vec<Contender> {
     vec![
-        contender(plan, "Feed, own channels", &[MPSC], |size| {
+        contender(plan, "Feed, own channels", Peers::of(&[MPSC]), |size| {
             let feed = Feed::new();
             let receivers = (0..size).map(|_| feed.channel(CAPACITY).expect("a fair capacity"));
             let receivers = receivers.collect();
             let send = move |value| assert_eq!(feed.send(value), size);
             (Box::new(send), receivers)
         }),
-        contender(plan, "RingFeed", &[BROADCAST], |size| {
+        contender(plan, "RingFeed", RING_PEERS, |size| {
             let ring = RingFeed::new(RING).expect("a fair capacity");
             let readers = (0..size).map(|_| ring.subscribe()).collect();
             let send = move |value| {
@@ -56,7 +61,7 @@ fn contenders(plan: Plan) -> Vec<Contender> {
             };
             (Box::new(send), readers)
         }),
-        contender(plan, MPSC, &[], |size| {
+        contender(plan, MPSC, Peers::NONE, |size| {
             let channels = (0..size).map(|_| tokio::sync::mpsc::channel(CAPACITY));
             let (senders, receivers): (Vec<_>, Vec<_>) = channels.unzip();
             let send = move |value| {
@@ -66,7 +71,7 @@ fn contenders(plan: Plan) -> Vec<Contender> {
             };
             (Box::new(send), receivers)
         }),
-        contender(plan, BROADCAST, &[], |size| {
+        contender(plan, BROADCAST, Peers::NONE, |size| {
             let (sender, _) = tokio::sync::broadcast::channel(RING);
             let receivers = (0..size).map(|_| sender.subscribe()).collect();
             let send = move |value| assert_eq!(sender.send(value).ok(), Some(size));
@@ -123,7 +128,7 @@ const VALUES: u64 = 3;
 fn contender<R: Receives>(
     plan: Plan,
     name: &'static str,
-    peers: &'static [&'static str],
+    peers: Peers,
     make: impl Fn(usize) -> (Send, Vec<R>) + 'static,
 ) -> Contender {
     Contender::new(name, peers, move |size| {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion};
 
+pub mod growth;
 pub mod machine;
 pub mod pin;
 pub mod stats;
