@@ -11,8 +11,9 @@
 //! grows faster than a peer's, with the costs of both, and the last line counts them. A verdict
 //! fails nothing, because it depends on times.
 //!
-//! Some rows do more than their peer does, and the note of each series says what. These rows have
-//! no exact peer.
+//! Each row is compared with the peers that do the same work. A peer that does other work is
+//! compared too, but counted apart, and the note of the series says what the difference is. The
+//! rule of the verdicts is in `fanfeed_benches::growth`, with its unit tests.
 
 mod ends;
 mod executor;
