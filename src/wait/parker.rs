@@ -1,5 +1,7 @@
 //! A thread that can be woken through a [`Waker`].
 
+#[cfg(not(fanfeed_loom))]
+use std::cell::Cell;
 use std::sync::Arc;
 use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
@@ -10,7 +12,12 @@ use crate::sync::{self, AtomicBool, Ordering, Thread};
 ///
 /// A wake-up that comes before the park is kept, so the park returns at once. A park may also
 /// return without a wake-up, so the caller must check again what it waits for.
-#[derive(Debug, Clone)]
+///
+/// No two waits have the same parker at the same time. A wait may run user code after it has
+/// registered its waker, and that code may wait as well, on the same thread. With a parker of its
+/// own, the inner wait takes no wake-up of the outer one: at most it takes the thread's permit to
+/// go on, and the outer wait checks its own flag before it parks.
+#[derive(Debug)]
 pub(crate) struct Parker {
     signal: Arc<Signal>,
     waker: Waker,
@@ -23,27 +30,13 @@ struct Signal {
 }
 
 impl Parker {
-    /// The parker of the current thread, made once per thread.
+    /// A parker of the current thread for one wait. The thread keeps it for its next wait.
     pub(crate) fn current() -> Self {
-        #[cfg(not(fanfeed_loom))]
-        {
-            sync::thread_local! {
-                static CURRENT: Parker = Parker::new();
-            }
-            // A thread whose locals are gone (a destructor that sends) makes a new parker each
-            // time.
-            CURRENT
-                .try_with(Clone::clone)
-                .unwrap_or_else(|_| Self::new())
-        }
-        #[cfg(fanfeed_loom)]
-        Self::new()
-    }
-
-    fn new() -> Self {
-        let signal = Arc::new(Signal {
-            woken: AtomicBool::new(false),
-            thread: sync::current(),
+        let signal = take_kept().unwrap_or_else(|| {
+            Arc::new(Signal {
+                woken: AtomicBool::new(false),
+                thread: sync::current(),
+            })
         });
         Self {
             waker: Waker::from(Arc::clone(&signal)),
@@ -74,6 +67,33 @@ impl Parker {
         }
         self.signal.woken.swap(false, Ordering::Acquire);
     }
+}
+
+impl Drop for Parker {
+    fn drop(&mut self) {
+        keep(&self.signal);
+    }
+}
+
+#[cfg(not(fanfeed_loom))]
+sync::thread_local! {
+    /// The signal for the thread's next wait, unless a wait has it.
+    static KEPT: Cell<Option<Arc<Signal>>> = const { Cell::new(None) };
+}
+
+fn take_kept() -> Option<Arc<Signal>> {
+    // A thread whose locals are gone (a destructor that sends) makes a new one each time.
+    #[cfg(not(fanfeed_loom))]
+    return KEPT.try_with(Cell::take).ok().flatten();
+    #[cfg(fanfeed_loom)]
+    None
+}
+
+fn keep(signal: &Arc<Signal>) {
+    #[cfg(not(fanfeed_loom))]
+    let _ = KEPT.try_with(|kept| kept.set(Some(Arc::clone(signal))));
+    #[cfg(fanfeed_loom)]
+    let _ = signal;
 }
 
 impl Wake for Signal {

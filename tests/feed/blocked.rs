@@ -416,3 +416,41 @@ fn a_carrier_that_a_send_finds_dead_is_dropped_while_the_send_waits() {
     assert_eq!([full.recv(), full.recv()], [Ok(0), Ok(1)]);
     assert_eq!(join(sender), 1);
 }
+
+/// Guards against a wait inside another wait of the same thread that takes the other's wake-up: the
+/// outer send then sleeps beside an empty channel.
+#[test]
+fn a_destructor_that_waits_takes_no_wake_up_of_the_send_that_runs_it() {
+    /// A carrier that is dead, and whose destructor sends.
+    struct Farewell(Feed<u64>);
+    impl Carrier<u64> for Farewell {
+        fn try_send(&self, value: u64) -> Result<(), TrySendError<u64>> {
+            Err(TrySendError::Closed(value))
+        }
+    }
+    impl Drop for Farewell {
+        fn drop(&mut self) {
+            self.0.send(9);
+        }
+    }
+
+    let _watchdog = watchdog();
+    let (feed, farewells) = (Feed::new(), Feed::new());
+    let mut full = feed.channel(1).unwrap();
+    let mut farewell = farewells.channel(1).unwrap();
+    feed.send(0);
+    farewells.send(8);
+    let first = blocked_send(&feed, full.subscription(), 1);
+    feed.subscribe(Farewell(farewells.clone())).detach();
+    // It waits behind the first send, and then inside the destructor.
+    let second = thread::spawn({
+        let feed = feed.clone();
+        move || feed.send(2)
+    });
+    eventually(|| farewell.subscription().stats().blocked == 1);
+    assert_eq!([full.recv(), full.recv()], [Ok(0), Ok(1)]);
+    assert_eq!(join(first), 1);
+    assert_eq!([farewell.recv(), farewell.recv()], [Ok(8), Ok(9)]);
+    assert_eq!(full.recv(), Ok(2));
+    assert_eq!(join(second), 1);
+}
