@@ -1,6 +1,6 @@
 //! Floor 4: the figures of feeds and rings, exported by the facade `metrics`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
@@ -104,7 +104,7 @@ impl MetricsExporter {
     ///
     /// # Panics
     ///
-    /// If the recorder panics.
+    /// If the recorder panics. What it did not take is not exported again.
     pub fn export_feed<T: Send + 'static>(&mut self, feed: &Feed<T>) {
         let all = feed.subscriptions().into_iter();
         self.export(all.map(|one| (one.id, one.name, one.capacity, one.stats)));
@@ -115,7 +115,7 @@ impl MetricsExporter {
     ///
     /// # Panics
     ///
-    /// If the recorder panics.
+    /// If the recorder panics. What it did not take is not exported again.
     ///
     /// ```
     /// use fanfeed::{ExclusiveRingFeed, MetricsExporter};
@@ -137,11 +137,24 @@ impl MetricsExporter {
     fn export(&mut self, subscribers: impl ExactSizeIterator<Item = Subscriber>) {
         let feed = &self.feed;
         gauge!(SUBSCRIBERS, "feed" => Arc::clone(feed)).set(subscribers.len() as f64);
-        let mut exported = HashMap::with_capacity(subscribers.len());
+        let mut listed = HashSet::with_capacity(subscribers.len());
         let mut named: BTreeMap<Arc<str>, Gauges> = BTreeMap::new();
         for (id, name, capacity, now) in subscribers {
             let name = name.unwrap_or_else(|| Arc::from("unnamed"));
             let before = self.exported.get(&id).copied().unwrap_or_default();
+            // A figure can fall for a moment: that of the values delivered does so while a sender
+            // pushes a value out. What was exported must not be exported again when it rises.
+            let most = Stats {
+                delivered: now.delivered.max(before.delivered),
+                dropped: now.dropped.max(before.dropped),
+                blocked: now.blocked.max(before.blocked),
+                blocked_for: now.blocked_for.max(before.blocked_for),
+                ..now
+            };
+            // Noted before the recorder is called: if it panics, what it did not take is lost, and
+            // nothing is exported twice.
+            self.exported.insert(id, most);
+            listed.insert(id);
             for (metric, before, now) in [
                 (DELIVERED, before.delivered, now.delivered),
                 (DROPPED, before.dropped, now.dropped),
@@ -152,16 +165,6 @@ impl MetricsExporter {
                 counter!(metric, "feed" => Arc::clone(feed), "subscriber" => Arc::clone(&name))
                     .increment(more);
             }
-            // A figure can fall for a moment: that of the values delivered does so while a sender
-            // pushes a value out. What was exported must not be exported again when it rises.
-            let most = Stats {
-                delivered: now.delivered.max(before.delivered),
-                dropped: now.dropped.max(before.dropped),
-                blocked: now.blocked.max(before.blocked),
-                blocked_for: now.blocked_for.max(before.blocked_for),
-                ..now
-            };
-            exported.insert(id, most);
             let gauges = named.entry(name).or_default();
             gauges.depth = sum(gauges.depth, now.depth);
             gauges.capacity = sum(gauges.capacity, capacity);
@@ -186,7 +189,7 @@ impl MetricsExporter {
             }
             set(BLOCKED_NOW, gauges.blocked_now);
         }
-        self.exported = exported;
+        self.exported.retain(|id, _| listed.contains(id));
     }
 }
 

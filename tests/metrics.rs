@@ -1,6 +1,7 @@
 //! The feature `metrics`.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -12,6 +13,8 @@ use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, Share
 /// The values by name and labels, and the units by name.
 #[derive(Default)]
 struct Book {
+    /// Panics once, when this gauge is asked for.
+    broken: Mutex<Option<&'static str>>,
     values: Mutex<HashMap<String, Arc<AtomicU64>>>,
     units: Mutex<HashMap<String, Unit>>,
 }
@@ -60,6 +63,12 @@ impl Recorder for Book {
     }
 
     fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+        let broken = self
+            .broken
+            .lock()
+            .unwrap()
+            .take_if(|gauge| *gauge == key.name());
+        assert_eq!(broken, None, "the recorder is broken");
         Gauge::from_arc(self.value(key))
     }
 
@@ -219,4 +228,26 @@ fn a_send_that_is_blocked_is_exported_while_it_lasts() {
         assert_eq!(book.gauge(&of("blocked_now_seconds")), 0.0);
         assert_eq!(book.gauge("fanfeed_subscribers feed=quotes"), 0.0);
     });
+}
+
+/// Guards against values that are exported twice because the recorder panicked after it had taken
+/// them.
+#[test]
+fn a_recorder_that_panics_gets_no_value_twice() {
+    let book = Book::default();
+    metrics::with_local_recorder(&book, || {
+        let feed = Feed::new();
+        let _kept = feed.subscriber().name("kept").channel().unwrap();
+        feed.send(1);
+        let mut exporter = MetricsExporter::new("quotes");
+        *book.broken.lock().unwrap() = Some("fanfeed_depth");
+        let broken = catch_unwind(AssertUnwindSafe(|| exporter.export_feed(&feed)));
+        assert!(broken.is_err());
+        feed.send(2);
+        exporter.export_feed(&feed);
+    });
+    assert_eq!(
+        book.count("fanfeed_delivered_total feed=quotes subscriber=kept"),
+        2
+    );
 }
