@@ -302,6 +302,8 @@ fn sends_are_woken_and_served_in_the_order_in_which_they_came() {
 /// How many values a thread sends is up to the scheduler as well: a thread that runs beside the
 /// receiver finds room while the thread that was woken for it is not running yet, and one that was
 /// preempted is not in line. So this counts turns, and how often a thread waits for many of others.
+/// On a busy machine one turn in ten comes after such a wait. Where others get turn after turn,
+/// nearly every turn does.
 #[test]
 fn no_blocked_thread_waits_while_others_get_turn_after_turn() {
     const THREADS: usize = 8;
@@ -332,7 +334,7 @@ fn no_blocked_thread_waits_while_others_get_turn_after_turn() {
     feed.close();
     threads.into_iter().for_each(join);
     for (turns, long) in turns.iter().zip(&waits) {
-        assert!(20 * long < *turns, "{turns:?} turns, {waits:?} long waits");
+        assert!(4 * long < *turns, "{turns:?} turns, {waits:?} long waits");
     }
 }
 
