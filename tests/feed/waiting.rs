@@ -302,8 +302,8 @@ fn sends_are_woken_and_served_in_the_order_in_which_they_came() {
 /// How many values a thread sends is up to the scheduler as well: a thread that runs beside the
 /// receiver finds room while the thread that was woken for it is not running yet, and one that was
 /// preempted is not in line. So this counts turns, and how often a thread waits for many of others.
-/// On a busy machine one turn in ten comes after such a wait. Where others get turn after turn,
-/// nearly every turn does.
+/// On a busy machine up to one turn in ten comes after such a wait. This guards against threads
+/// that hardly get a turn; the order in line has the test before this one.
 #[test]
 fn no_blocked_thread_waits_while_others_get_turn_after_turn() {
     const THREADS: usize = 8;
