@@ -95,6 +95,10 @@ impl<C: Carrier<Event>> Carrier<Event> for Since<C> {
     fn disconnect(&self, sealed: Sealed) {
         self.carrier.disconnect(sealed);
     }
+
+    fn may_overlook(&self, sealed: Sealed) -> bool {
+        self.carrier.may_overlook(sealed)
+    }
 }
 
 #[cfg(test)]
@@ -132,6 +136,24 @@ mod tests {
         fn depth(&self) -> Option<usize> {
             Some(7)
         }
+
+        fn capacity(&self) -> Option<usize> {
+            Some(9)
+        }
+
+        fn runs_code_when_dropped(&self, _: Sealed) -> bool {
+            self.note("runs code");
+            false
+        }
+
+        fn disconnect(&self, _: Sealed) {
+            self.note("disconnect");
+        }
+
+        fn may_overlook(&self, _: Sealed) -> bool {
+            self.note("overlook");
+            true
+        }
     }
 
     fn since(asked: &Asked, since: Instant) -> (Since<&Asked>, Arc<AtomicU64>) {
@@ -165,8 +187,12 @@ mod tests {
         let (carrier, _) = since(&asked, Instant::now());
         assert_eq!(carrier.poll_room(Waker::noop()), Room::Waking);
         carrier.forget_waker(Waker::noop());
-        assert_eq!(*asked.0.lock().unwrap(), ["room", "forget"]);
-        assert_eq!(carrier.depth(), Some(7));
+        assert_eq!((carrier.depth(), carrier.capacity()), (Some(7), Some(9)));
+        assert!(!carrier.runs_code_when_dropped(Sealed));
+        assert!(carrier.may_overlook(Sealed));
+        carrier.disconnect(Sealed);
+        let forwarded = ["room", "forget", "runs code", "overlook", "disconnect"];
+        assert_eq!(*asked.0.lock().unwrap(), forwarded);
         assert!(carrier.as_crossbeam().is_none());
         let (sender, _receiver) = crossbeam_channel::bounded(1);
         let carrier = Since::new(sender, Instant::now(), Arc::default());
