@@ -65,7 +65,8 @@ pub type Subscription = Receiver<Event>;
 /// - Events that one thread posts reach each subscription in the order posted, whatever their
 ///   types.
 /// - A subscription sees no event whose [time](Event::time) is before the subscription was
-///   made.
+///   made. It begins, and is unsubscribed, for all its types at once: of the events that one thread
+///   posts, it gets a run without gaps.
 /// - When [`unsubscribe`](crate::Receiver::unsubscribe) or [`stop`](Self::stop) returns, no
 ///   thread puts anything more on the channel; it ends once every event in it is taken. A post that
 ///   was blocked on it goes on at once, as it does when the receiver is dropped. A channel that the

@@ -4,6 +4,7 @@ mod cancel_token;
 mod closed;
 mod handle;
 mod join;
+mod one_channel;
 mod source;
 mod spawn;
 mod state;
@@ -15,13 +16,13 @@ use std::sync::Arc;
 use crossbeam_channel::Receiver;
 
 use crate::error::SubscriptionError;
-use crate::sync::AtomicU64;
 use crate::traits::{debug_struct, unwind_safe};
 
 pub use cancel_token::CancelToken;
 pub use closed::Closed;
 pub(crate) use closed::FeedEnd;
 pub use handle::SubscriptionHandle;
+pub(crate) use one_channel::OneChannel;
 pub(crate) use source::SourceRef;
 pub use source::SubscriptionSource;
 pub(crate) use state::Wakers;
@@ -181,15 +182,14 @@ impl Subscription {
     }
 
     /// Makes one subscription of the subscriptions of one channel. The end of one is the end of all.
-    /// Without members it has ended already. `not_delivered` counts values that members count as
-    /// delivered, and that are not.
+    /// Without members it has ended already. The channel begins when this returns.
     pub(crate) fn join_channel(
         name: Option<Arc<str>>,
         members: impl IntoIterator<Item = Subscription>,
-        not_delivered: Arc<AtomicU64>,
+        one_channel: Arc<OneChannel>,
     ) -> Self {
         let members = Self::into_sources(members);
-        Self::from_source(join::join(name, members, Some(not_delivered)))
+        Self::from_source(join::join(name, members, Some(one_channel)))
     }
 
     /// Another handle of the same subscription. Dropping either ends it.

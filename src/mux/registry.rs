@@ -3,15 +3,14 @@
 use std::any::TypeId;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::event::Event;
 use super::since::Since;
 use super::types::TypeSet;
 use crate::carrier::Carrier;
 use crate::feed::Feed;
-use crate::subscription::Subscription;
-use crate::sync::{AtomicU64, RwLock, mutant};
+use crate::subscription::{OneChannel, Subscription};
+use crate::sync::{RwLock, mutant};
 
 /// The feeds by type. The lock is held to look a feed up, and never while an event is delivered or
 /// user code runs.
@@ -82,15 +81,13 @@ impl Registry {
         let Ok(feeds) = self.feeds_of(types) else {
             return Subscription::join_channel(name, [], Arc::default());
         };
-        // Every subscription made below is younger than this.
-        let since = Instant::now();
-        let passed_over = Arc::<AtomicU64>::default();
+        let channel = Arc::<OneChannel>::default();
         // If the mux is stopped meanwhile, a closed feed returns a subscription that has ended.
         let parts = feeds.iter().map(|feed| {
-            let carrier = Since::new(carrier.clone(), since, Arc::clone(&passed_over));
+            let carrier = Since::new(carrier.clone(), Arc::clone(&channel));
             feed.subscribe(carrier)
         });
-        Subscription::join_channel(name, parts, Arc::clone(&passed_over))
+        Subscription::join_channel(name, parts, Arc::clone(&channel))
     }
 
     pub(super) fn is_stopped(&self) -> bool {

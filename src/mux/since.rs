@@ -3,12 +3,12 @@
 use std::cell::Cell;
 use std::sync::Arc;
 use std::task::Waker;
-use std::time::Instant;
 
 use super::event::Event;
 use crate::carrier::{Carrier, Room, Sealed};
 use crate::error::TrySendError;
-use crate::sync::{AtomicU64, Ordering, thread_local};
+use crate::subscription::OneChannel;
+use crate::sync::thread_local;
 
 thread_local! {
     /// How many carriers have passed over the event that the thread is posting. Without a
@@ -34,32 +34,31 @@ pub(super) fn count_reached(send: impl FnOnce() -> usize) -> usize {
     reached - PASSED_OVER.with(Cell::get)
 }
 
-/// A carrier that passes over events older than its subscription.
+/// A carrier that passes over events older than its subscription, and takes none once the
+/// subscription is about to end: see [`OneChannel`].
 ///
 /// An event gets its time before it is sent, and a subscription that is made between the two would
 /// be served. Such an event counts as delivered to its feed, because a carrier has no other way to
 /// neither take a value nor be waited for. So these events are counted here, to be subtracted.
 pub(super) struct Since<C> {
     carrier: C,
-    since: Instant,
     /// Shared by all types of the subscription.
-    passed_over: Arc<AtomicU64>,
+    channel: Arc<OneChannel>,
 }
 
 impl<C> Since<C> {
-    pub(super) fn new(carrier: C, since: Instant, passed_over: Arc<AtomicU64>) -> Self {
-        Self {
-            carrier,
-            since,
-            passed_over,
-        }
+    pub(super) fn new(carrier: C, channel: Arc<OneChannel>) -> Self {
+        Self { carrier, channel }
     }
 }
 
 impl<C: Carrier<Event>> Carrier<Event> for Since<C> {
     fn try_send(&self, event: Event) -> Result<(), TrySendError<Event>> {
-        if event.time() < self.since {
-            self.passed_over.fetch_add(1, Ordering::Relaxed);
+        if self.channel.is_over() {
+            return Err(TrySendError::Closed(event));
+        }
+        if self.channel.is_before(event.time()) {
+            self.channel.pass_over();
             PASSED_OVER.with(|passed| passed.set(passed.get() + 1));
             return Ok(());
         }
@@ -104,9 +103,9 @@ impl<C: Carrier<Event>> Carrier<Event> for Since<C> {
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
-    use std::time::Duration;
 
     use super::*;
+    use crate::subscription::Subscription;
 
     /// Records its calls.
     #[derive(Default)]
@@ -156,35 +155,30 @@ mod tests {
         }
     }
 
-    fn since(asked: &Asked, since: Instant) -> (Since<&Asked>, Arc<AtomicU64>) {
-        let passed_over = Arc::default();
-        (
-            Since::new(asked, since, Arc::clone(&passed_over)),
-            passed_over,
-        )
+    fn since(asked: &Asked) -> (Since<&Asked>, Arc<OneChannel>) {
+        let channel = Arc::<OneChannel>::default();
+        (Since::new(asked, Arc::clone(&channel)), channel)
     }
 
     #[test]
-    fn events_older_than_the_subscription_are_passed_over() {
+    fn events_are_taken_from_the_begin_of_the_channel_to_its_end() {
         let asked = Asked::default();
-        let event = Event::new(());
-        let later = event.time() + Duration::from_nanos(1);
-        let (carrier, passed_over) = since(&asked, event.time());
-        assert!(
-            carrier.try_send(event.clone()).is_ok(),
-            "of that very moment"
-        );
-        assert_eq!(passed_over.load(Ordering::Relaxed), 0);
-        let (carrier, passed_over) = since(&asked, later);
-        assert!(carrier.try_send(event).is_ok());
-        assert_eq!(passed_over.load(Ordering::Relaxed), 1);
+        let (carrier, channel) = since(&asked);
+        assert!(carrier.try_send(Event::new(())).is_ok());
+        assert_eq!(channel.passed_over(), 1, "it has not begun");
+        let subscription = Subscription::join_channel(None, [], channel);
+        assert!(carrier.try_send(Event::new(())).is_ok());
+        assert_eq!(carrier.channel.passed_over(), 1);
+        subscription.unsubscribe();
+        let refused = carrier.try_send(Event::new(()));
+        assert!(refused.is_err_and(|error| error.is_closed()));
         assert_eq!(*asked.0.lock().unwrap(), ["sent"]);
     }
 
     #[test]
     fn other_calls_of_the_carrier_are_forwarded() {
         let asked = Asked::default();
-        let (carrier, _) = since(&asked, Instant::now());
+        let (carrier, _) = since(&asked);
         assert_eq!(carrier.poll_room(Waker::noop()), Room::Waking);
         carrier.forget_waker(Waker::noop());
         assert_eq!((carrier.depth(), carrier.capacity()), (Some(7), Some(9)));
@@ -195,7 +189,7 @@ mod tests {
         assert_eq!(*asked.0.lock().unwrap(), forwarded);
         assert!(carrier.as_crossbeam().is_none());
         let (sender, _receiver) = crossbeam_channel::bounded(1);
-        let carrier = Since::new(sender, Instant::now(), Arc::default());
+        let carrier = Since::new(sender, Arc::default());
         assert!(carrier.as_crossbeam().is_some());
     }
 
@@ -203,7 +197,7 @@ mod tests {
     fn a_send_inside_a_send_leaves_the_outer_count_unchanged() {
         let asked = Asked::default();
         let event = Event::new(());
-        let (carrier, _) = since(&asked, event.time() + Duration::from_nanos(1));
+        let (carrier, _) = since(&asked);
         let pass_over = |times| (0..times).for_each(|_| carrier.try_send(event.clone()).unwrap());
         let outer = count_reached(|| {
             pass_over(1);

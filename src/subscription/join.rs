@@ -5,11 +5,12 @@ use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::task::{Wake, Waker};
 
+use super::one_channel::OneChannel;
 use super::source::{SourceRef, SubscriptionSource};
 use super::state::SubscriptionState;
 use super::stats::Stats;
 use crate::error::SubscriptionError;
-use crate::sync::{AtomicU64, AtomicUsize, Mutex, Ordering, mutant, thread_local};
+use crate::sync::{AtomicUsize, Mutex, Ordering, mutant, thread_local};
 use crate::wait::quietly;
 
 /// Makes one subscription of many: see [`Subscription::join`](crate::Subscription::join). If these
@@ -18,7 +19,7 @@ use crate::wait::quietly;
 pub(super) fn join(
     name: Option<Arc<str>>,
     members: Vec<SourceRef>,
-    one_channel: Option<Arc<AtomicU64>>,
+    one_channel: Option<Arc<OneChannel>>,
 ) -> Arc<Joined> {
     let joined = Arc::new(Joined {
         state: SubscriptionState::new(name),
@@ -36,8 +37,11 @@ pub(super) fn join(
             waker.wake();
         }
     }
-    if joined.one_channel.is_some() && joined.members.is_empty() {
-        joined.finish();
+    if let Some(channel) = &joined.one_channel {
+        channel.begin();
+        if joined.members.is_empty() {
+            joined.finish();
+        }
     }
     joined
 }
@@ -49,9 +53,8 @@ pub(crate) struct Joined {
     running: AtomicUsize,
     /// The error of the first member that failed.
     failure: Mutex<Option<SubscriptionError>>,
-    /// Set if the members are subscriptions of one channel: how many values they count as delivered
-    /// that are not.
-    one_channel: Option<Arc<AtomicU64>>,
+    /// Set if the members are subscriptions of one channel.
+    one_channel: Option<Arc<OneChannel>>,
 }
 
 impl Joined {
@@ -131,6 +134,12 @@ impl Joined {
         parts
     }
 
+    fn end_channel(&self) {
+        if let Some(channel) = &self.one_channel {
+            channel.end();
+        }
+    }
+
     /// Ends this subscription if all its members have ended. A member may have ended on another
     /// thread that has not reported it yet.
     fn settle(&self) {
@@ -150,6 +159,7 @@ impl SubscriptionSource for Joined {
     }
 
     fn cancel(&self) {
+        self.end_channel();
         let parts = self.parts(|_| true);
         for leaf in &parts.leaves {
             leaf.cancel_soon();
@@ -163,6 +173,7 @@ impl SubscriptionSource for Joined {
     }
 
     fn cancel_soon(&self) {
+        self.end_channel();
         // Members that have ended need not be told. To walk through them again at each end would
         // take quadratic time.
         let parts = self.parts(|joined| !joined.state.is_ended());
@@ -194,9 +205,8 @@ impl SubscriptionSource for Joined {
             blocked_for: sum.blocked_for.saturating_add(one.blocked_for),
             blocked_now: sum.blocked_now.max(one.blocked_now),
         });
-        if let Some(not_delivered) = &self.one_channel {
-            let not_delivered = not_delivered.load(Ordering::Relaxed);
-            sum.delivered = sum.delivered.saturating_sub(not_delivered);
+        if let Some(channel) = &self.one_channel {
+            sum.delivered = sum.delivered.saturating_sub(channel.passed_over());
         }
         sum
     }
@@ -269,8 +279,11 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use super::{Joined, SourceRef, Stats, SubscriptionSource, SubscriptionState, join};
+    use super::{
+        Joined, OneChannel, SourceRef, Stats, SubscriptionSource, SubscriptionState, join,
+    };
     use crate::error::SubscriptionError;
+    use crate::sync::Mutex;
 
     struct Fixed {
         state: SubscriptionState,
@@ -375,6 +388,43 @@ mod tests {
         assert!(joined.state().error().unwrap().is_overflowed());
         unwoken.wake_all();
         assert!(joined.state().error().unwrap().is_overflowed());
+    }
+
+    /// Notes, when it is told to end, whether its channel takes no more values.
+    struct Told(SubscriptionState, Arc<OneChannel>, Mutex<Vec<bool>>);
+
+    impl SubscriptionSource for Told {
+        fn state(&self) -> &SubscriptionState {
+            &self.0
+        }
+
+        fn cancel(&self) {
+            self.cancel_soon();
+        }
+
+        fn cancel_soon(&self) {
+            self.2.lock().push(self.1.is_over());
+            self.0.end(None);
+        }
+    }
+
+    #[test]
+    fn one_channel_is_over_before_any_member_is_told_to_end() {
+        for soon in [false, true] {
+            let channel = Arc::<OneChannel>::default();
+            let state = SubscriptionState::new(None);
+            let member = Arc::new(Told(state, Arc::clone(&channel), Mutex::default()));
+            let members = vec![SourceRef::new(Arc::clone(&member) as _)];
+            let joined = join(None, members, Some(Arc::clone(&channel)));
+            assert!(!channel.is_over());
+            if soon {
+                joined.cancel_soon();
+            } else {
+                joined.cancel();
+            }
+            let told = member.2.lock();
+            assert!(!told.is_empty() && told.iter().all(|is_over| *is_over));
+        }
     }
 
     struct Ending(SubscriptionState, Option<Box<dyn FnOnce() + Send + Sync>>);

@@ -1,11 +1,13 @@
 //! Posting and receiving.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::{self};
 use std::time::{Duration, Instant};
 
-use fanfeed::{RecvError, RecvTimeoutError, TryRecvError, TypeMux, mux};
+use fanfeed::{Carrier, RecvError, RecvTimeoutError, TryRecvError, TrySendError, TypeMux, mux};
 
 use crate::common::{join, message, watchdog};
 use crate::{Does, Letter, Number, numbers};
@@ -256,4 +258,74 @@ fn a_type_listed_twice_panics_where_it_was_listed() {
     let subscriber = mux.subscriber::<(u8,)>();
     let _ = catch_unwind(AssertUnwindSafe(|| drop(subscriber.and::<u8>())));
     assert_eq!(PLACE.get(), (true, line!() - 1));
+}
+
+#[test]
+fn an_event_posted_while_a_subscription_is_made_reaches_no_part_of_it() {
+    struct Posts(Arc<TypeMux>, Sender<usize>);
+    impl Clone for Posts {
+        fn clone(&self) -> Self {
+            // Called for each type, before its part is made.
+            self.0.post(Number(1)).unwrap();
+            self.0.post(Letter('1')).unwrap();
+            Self(Arc::clone(&self.0), self.1.clone())
+        }
+    }
+    impl Carrier<mux::Event> for Posts {
+        fn try_send(&self, event: mux::Event) -> Result<(), TrySendError<mux::Event>> {
+            let number = event.downcast_ref().map_or(0, |number: &Number| number.0);
+            self.1.send(number).unwrap();
+            Ok(())
+        }
+    }
+    let mux = Arc::new(TypeMux::new());
+    let (sender, receiver) = channel();
+    let subscriber = mux.subscriber::<(Number, Letter)>();
+    let subscription = subscriber.subscribe(Posts(Arc::clone(&mux), sender));
+    assert_eq!(mux.post(Number(2)).unwrap(), 1);
+    assert_eq!(mux.post(Letter('2')).unwrap(), 1);
+    assert_eq!(subscription.stats().delivered, 2);
+    subscription.unsubscribe();
+    assert_eq!(receiver.try_iter().collect::<Vec<_>>(), [2, 0]);
+}
+
+#[test]
+fn a_subscription_to_several_types_begins_and_ends_for_all_at_once() {
+    let _watchdog = watchdog();
+    // Posts numbers and letters in turn. Whatever part of them a subscription gets, nothing is
+    // missing in it.
+    let mux = Arc::new(TypeMux::new());
+    let stop = Arc::new(AtomicBool::new(false));
+    let poster = thread::spawn({
+        let (mux, stop) = (Arc::clone(&mux), Arc::clone(&stop));
+        move || {
+            for number in (0..).take_while(|_| !stop.load(Ordering::Relaxed)) {
+                if number % 2 == 0 {
+                    mux.post(Number(number)).unwrap();
+                } else {
+                    mux.post((Number(number),)).unwrap();
+                }
+            }
+        }
+    });
+    for round in 0..500 {
+        let mut both = mux
+            .subscriber::<(Number, (Number,))>()
+            .capacity(4)
+            .channel()
+            .unwrap();
+        let begin: Vec<_> = both.iter().take(round % 6).collect();
+        both.unsubscribe();
+        let got: Vec<usize> = begin
+            .into_iter()
+            .chain(both.try_iter())
+            .map(|event| match event.downcast_ref::<(Number,)>() {
+                Some((number,)) => number.0,
+                None => event.downcast_ref::<Number>().unwrap().0,
+            })
+            .collect();
+        assert!(got.windows(2).all(|two| two[0] + 1 == two[1]), "{got:?}");
+    }
+    stop.store(true, Ordering::Relaxed);
+    join(poster);
 }

@@ -91,6 +91,22 @@ fn a_post_beside_an_unsubscribe() {
     assert_eq!(poster.join().unwrap(), arrived);
 }
 
+/// What arrives of the two has no gap: not the second without the first.
+fn posts_of_two_types_beside_an_unsubscribe() {
+    let mux = Arc::new(TypeMux::new());
+    let subscriber = mux.subscriber::<(u32, u64)>().capacity(2);
+    let mut subscription = subscriber.channel().unwrap();
+    let poster = {
+        let mux = Arc::clone(&mux);
+        thread::spawn(move || mux.post(1_u32).unwrap() + mux.post(2_u64).unwrap())
+    };
+    subscription.unsubscribe();
+    let arrived: Vec<_> = subscription.try_iter().collect();
+    let first = arrived.first();
+    assert!(first.is_none_or(|event| event.is::<u32>()), "a gap");
+    assert_eq!(poster.join().unwrap(), arrived.len());
+}
+
 #[test]
 fn nothing_arrives_after_a_stop() {
     Model::bound(4).holds(a_post);
@@ -142,5 +158,18 @@ fn a_channel_has_to_end_before_its_senders_are_dropped() {
     Model::bound(2).because(Why::Says("Empty")).fails_with(
         "joint_channel_ends_with_its_drop",
         a_post_beside_an_unsubscribe,
+    );
+}
+
+#[test]
+fn a_channel_ends_for_all_types_at_once() {
+    Model::bound(2).holds(posts_of_two_types_beside_an_unsubscribe);
+}
+
+#[test]
+fn a_channel_has_to_end_before_its_members() {
+    Model::bound(2).because(Why::Says("a gap")).fails_with(
+        "one_channel_ends_with_its_members",
+        posts_of_two_types_beside_an_unsubscribe,
     );
 }
