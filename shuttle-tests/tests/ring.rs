@@ -460,9 +460,6 @@ fn the_ring_of_one_sender_keeps_the_same_promises() {
 #[test]
 fn mutants_of_lossy_readers_are_found() {
     Schedules::new()
-        .because(Why::Race)
-        .find("any_orphan_gives_the_segment_back", || everyone(2));
-    Schedules::new()
         .because(Why::SaysOneOf(&[
             "not the order",
             "values that were not dropped",
