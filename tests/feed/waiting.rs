@@ -302,13 +302,31 @@ fn sends_are_woken_and_served_in_the_order_in_which_they_came() {
 /// How many values a thread sends is up to the scheduler as well: a thread that runs beside the
 /// receiver finds room while the thread that was woken for it is not running yet, and one that was
 /// preempted is not in line. So this counts turns, and how often a thread waits for many of others.
-/// On a busy machine up to one turn in ten comes after such a wait. This guards against threads
-/// that hardly get a turn; the order in line has the test before this one.
+/// On a busy machine, threads are preempted so often that one attempt in eighty fails.
 #[test]
 fn no_blocked_thread_waits_while_others_get_turn_after_turn() {
+    const ATTEMPTS: usize = 3;
+    let _watchdog = watchdog();
+    let mut seen = Vec::new();
+    while seen.len() < ATTEMPTS {
+        let (turns, waits) = turns_and_long_waits();
+        if turns
+            .iter()
+            .zip(&waits)
+            .all(|(turns, long)| 20 * long < *turns)
+        {
+            return;
+        }
+        seen.push((turns, waits));
+    }
+    panic!("turns and long waits: {seen:?}");
+}
+
+/// How many turns each of some threads got that all send to one place, until each had a number of
+/// them, and how many of its turns came long after the one before.
+fn turns_and_long_waits() -> ([usize; 8], [usize; 8]) {
     const THREADS: usize = 8;
     const TURNS: usize = 150;
-    let _watchdog = watchdog();
     let feed = Feed::new();
     let mut receiver = feed.channel(1).unwrap();
     let threads: Vec<_> = (0..THREADS)
@@ -333,9 +351,7 @@ fn no_blocked_thread_waits_while_others_get_turn_after_turn() {
     }
     feed.close();
     threads.into_iter().for_each(join);
-    for (turns, long) in turns.iter().zip(&waits) {
-        assert!(4 * long < *turns, "{turns:?} turns, {waits:?} long waits");
-    }
+    (turns, waits)
 }
 
 #[cfg(target_os = "linux")]
