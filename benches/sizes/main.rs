@@ -5,11 +5,10 @@
 //! Each series does the same work at growing sizes with fanfeed, crossbeam and tokio: subscribers
 //! that come, receive and go; threads that are blocked in a send; tasks that wait. All contenders
 //! take turns in every round, each in a process of its own, and every value is checked where it is
-//! received. The
-//! tables give the cost per item, its growth from one size to the next, and that growth over a
-//! peer's, round by round. A verdict closes each table: it names the steps at which fanfeed's cost
-//! grows faster than a peer's, with the costs of both, and the last line counts them. A verdict
-//! fails nothing, because it depends on times.
+//! received. The tables give the cost per item, its growth from one size to the next, and that
+//! growth over a peer's, round by round. A verdict closes each table: it names the steps at which
+//! fanfeed's cost grows faster than a peer's, with the costs of both, and the last line counts them.
+//! A verdict fails nothing, because it depends on times.
 //!
 //! Each row is compared with the peers that do the same work. A peer that does other work is
 //! compared too, but counted apart, and the note of the series says what the difference is. The

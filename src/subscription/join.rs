@@ -15,7 +15,7 @@ use crate::wait::quietly;
 
 /// Makes one subscription of many: see [`Subscription::join`](crate::Subscription::join). If these
 /// are subscriptions of `one_channel`, the end of one is the end of all, and without members it has
-/// ended already. The number counts values that members count as delivered, and that are not.
+/// ended already.
 pub(super) fn join(
     name: Option<Arc<str>>,
     members: Vec<SourceRef>,
