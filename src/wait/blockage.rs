@@ -12,7 +12,7 @@ use crate::sync::Mutex;
 /// Waits that overlap add up: with n waits under way, the total grows n times as fast as the clock.
 #[derive(Debug)]
 pub(crate) struct Waits {
-    /// When each wait under way began, in the order in which they began.
+    /// When each wait under way began, in the order in which they were noted.
     under_way: Line<Instant>,
     /// Up to when the time of the waits under way is counted.
     counted: Option<Instant>,
